@@ -1,0 +1,46 @@
+"""Self-supervised objectives: one file each, a subclass of `Objective`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from torch import Tensor, nn
+
+from agents.context import Context
+from agents.rollout import Index, Rollout
+
+Mode = Literal["auxiliary", "frozen", "finetune"]
+
+
+class Objective(nn.Module):
+    """A loss on the encoder that needs no label.
+
+    Modes:
+        auxiliary: `weight` x loss is added to the learner's loss throughout.
+        frozen: during the first `pretrain_steps` environment steps (reward-free, counted in the budget) only this loss
+            trains the encoder; afterwards it is fixed and the heads learn on it.
+        finetune: as frozen, but afterwards the reward trains the encoder too, at 0.01 x the learning rate.
+
+    The learner's optimiser owns the objective's parameters.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        mode: Mode = "auxiliary",
+        weight: Annotated[float, Field(ge=0)] = 1.0,
+        pretrain_steps: Annotated[int, Field(ge=0)] = 100_000,
+    ) -> None:
+        super().__init__()
+        self.context = context
+        self.mode, self.weight, self.pretrain_steps = mode, weight, pretrain_steps
+
+    def loss(self, encoder: BaseFeaturesExtractor, rollout: Rollout, index: Index) -> tuple[Tensor, dict[str, float]]:
+        """Scalar loss and metrics on the minibatch `index` = (t [M], n [M]); neighbours may be read from `rollout`."""
+        raise NotImplementedError
+
+    def after_step(self, encoder: BaseFeaturesExtractor) -> None:
+        """Called after each optimiser step (a target network follows here)."""
