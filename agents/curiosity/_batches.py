@@ -1,0 +1,79 @@
+"""Running a bonus's networks over a rollout: in pieces that stay in the cache, each view once, shuffled to learn."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor, nn
+
+from agents.rollout import Obs, Rollout, flatten_obs, map_obs
+
+PIECE = 1024  # views per forward pass and per gradient step
+
+
+def n_views(obs: Obs) -> int:
+    """B of a flat observation [B, ...]."""
+    return len(next(iter(obs.values())) if isinstance(obs, dict) else obs)
+
+
+def take(obs: Obs, index: Tensor | slice) -> Obs:
+    """The views `index` of a flat observation."""
+    return map_obs(lambda x: x[index.to(x.device) if isinstance(index, Tensor) else index], obs)
+
+
+def adam(parameters: Iterable[nn.Parameter], lr: float) -> torch.optim.Adam:
+    """Adam in one kernel: for networks as small as these the loop over tensors costs more than the arithmetic."""
+    return torch.optim.Adam(parameters, lr=lr, fused=True)
+
+
+def descend(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
+    """One gradient step."""
+    optimiser.zero_grad()
+    loss.backward()
+    optimiser.step()
+
+
+def in_pieces(function: Callable[[Obs], Tensor], obs: Obs) -> Tensor:
+    """`function` (obs [b, ...] -> [b, ...]) of a flat observation [B, ...], without gradient."""
+    pieces = torch.arange(n_views(obs)).split(PIECE)
+    with torch.no_grad():
+        return torch.cat([function(take(obs, slice(int(piece[0]), int(piece[-1]) + 1))) for piece in pieces])
+
+
+def before_and_after(function: Callable[[Obs], Tensor], rollout: Rollout) -> tuple[Tensor, Tensor]:
+    """`function` of `obs` and of `next_obs`, each [T, N, ...], without gradient.
+
+    Within an episode obs[t + 1] is next_obs[t], so only the first view of each episode is computed besides.
+    """
+    after = in_pieces(function, flatten_obs(rollout.next_obs)).unflatten(0, rollout.shape)
+    begins = torch.ones_like(rollout.done)
+    begins[1:] = rollout.done[:-1]
+    before = torch.cat([torch.empty_like(after[:1]), after[:-1]])
+    before[begins] = in_pieces(function, map_obs(lambda x: x[begins], rollout.obs))
+    return before, after
+
+
+class Shuffle(nn.Module):
+    """Random minibatches from a stream of its own: it follows from the saved state, and the run's generator is
+    touched once, at construction, so that a bonus of weight zero changes nothing that the agent draws.
+
+    Args:
+        n_envs: N.
+        proportion: share of the steps to learn from; None: min(1, 32 / N), the batch of 32 environments.
+    """
+
+    stream: Tensor
+
+    def __init__(self, n_envs: int, proportion: float | None) -> None:
+        super().__init__()
+        self.proportion = min(1.0, 32 / n_envs) if proportion is None else proportion
+        self.register_buffer("stream", torch.randint(2**62, ()))
+
+    def draw(self, total: int) -> tuple[Tensor, ...]:
+        """Indices of the random share of 0..total-1, in minibatches of nearly equal size, PIECE at most."""
+        order = torch.randperm(total, generator=torch.Generator().manual_seed(int(self.stream)))
+        self.stream += 1
+        order = order[: max(1, round(self.proportion * total))]
+        return order.tensor_split(math.ceil(len(order) / PIECE))

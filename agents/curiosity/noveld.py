@@ -1,0 +1,68 @@
+"""Novelty difference: pay for crossing from familiar to novel views, once per view and episode.
+
+r_t = max(nov(s_{t+1}) - alpha nov(s_t), 0) 1[N_ep(s_{t+1}) = 1],   nov(s) = ||f^(s) - f(s)||_2
+
+Source: Zhang et al. 2021, "NovelD: A Simple yet Effective Exploration Criterion", section 3, and the authors'
+`bebold.py` (alpha .5, the norm not squared, the predictor trained on successors). What we do differently: N_ep counts
+the agent's own partial view, where the authors' MiniGrid code hashes the full grid that the agent cannot see; the
+networks, their statistics and their share of the views are those of `rnd` (theirs stand on a frozen copy of the
+policy's first weights, and learn from every view).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from agents.context import Context
+from agents.curiosity import IntrinsicReward
+from agents.curiosity._batches import adam, before_and_after
+from agents.curiosity._distillation import Distillation
+from agents.curiosity._visits import EpisodicVisits, view_keys
+from agents.rollout import Rollout, flatten_obs
+
+
+class NovelD(IntrinsicReward):
+    """Clipped rise of the random-network error, at first visits of the episode.
+
+    Args:
+        lr: Adam's learning rate.
+        alpha: how much of the novelty left behind is subtracted.
+        width: features of the random network, and units of the predictor's extra layers.
+        proportion: share of the views that the predictor learns from; None: min(1, 32 / n_envs).
+        decimals: floats are rounded to so many places before hashing.
+    """
+
+    optimiser: torch.optim.Adam
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        lr: Annotated[float, Field(gt=0)] = 1e-4,
+        alpha: Annotated[float, Field(ge=0)] = 0.5,
+        width: Annotated[int, Field(ge=1)] = 128,
+        proportion: Annotated[float, Field(gt=0, le=1)] | None = None,
+        decimals: Annotated[int, Field(ge=0, le=12)] = 2,
+    ) -> None:
+        super().__init__(context)
+        self.alpha, self.decimals = alpha, decimals
+        self.networks = Distillation(context, width, proportion)
+        self.visits = EpisodicVisits(context.n_envs)
+        self.optimiser = adam(self.networks.predictor.parameters(), lr)
+
+    def reward(self, rollout: Rollout) -> Tensor:
+        visits = self.visits.visit(rollout, view_keys(rollout.next_obs, self.decimals), self.decimals)
+        before, after = before_and_after(lambda obs: self.networks.difference(obs).norm(dim=-1), rollout)
+        first = torch.from_numpy(visits == 1).to(after.device)
+        return ((after - self.alpha * before).clamp_min(0) * first).to(rollout.rewards.device)
+
+    def update(self, rollout: Rollout) -> dict[str, float]:
+        """Metrics: `loss`, the mean squared error of the views learned from."""
+        return self.networks.learn(flatten_obs(rollout.next_obs), self.optimiser)
+
+    def new_episodes(self) -> None:
+        self.visits.new_episodes()

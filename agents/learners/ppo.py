@@ -1,0 +1,331 @@
+"""Proximal policy optimisation on two reward streams, on top of stable-baselines3's PPO.
+
+Rollout -> bonus [T, N] -> two advantages, each with its own value head, discount and episode rule -> one policy loss:
+
+    A = A_extrinsic + weight(step) * A_intrinsic,     A_* by generalised advantage estimation (`gae.py`)
+
+Sources: Schulman et al. 2017 (PPO); Burda et al. 2019 "Exploration by random network distillation" §2.3 (two heads,
+two discounts, non-episodic intrinsic returns). Surface, policies, logger, callbacks and `predict` are SB3's. What
+differs from SB3, and why: the rollout holds true successors, so a bonus sees the state that an episode ended in and
+not the next episode's start; terminated and truncated stay apart; a time limit's bootstrap is a value and never part
+of a reward; the log is written after the update, so that the last one is not lost. Without bonus and objective, the
+same seed gives SB3's weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from stable_baselines3 import PPO as SB3PPO
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.utils import explained_variance, obs_as_tensor
+from stable_baselines3.common.vec_env import VecEnv
+from torch import Tensor
+from torch.nn import functional as F
+
+from agents.context import Context
+from agents.curiosity import IntrinsicReward
+from agents.faults import NonFinite
+from agents.learners._policy import CnnPolicy, MlpPolicy, MultiInputPolicy, Preprocessed, TwoHeads
+from agents.learners._storage import RolloutStorage
+from agents.learners.gae import advantages, successor_values
+from agents.normalise import IntrinsicScale
+from agents.objectives import Objective
+from agents.rollout import Rollout, map_obs
+
+WeightSchedule = Callable[[int], float]  # absolute environment steps -> weight
+FINETUNE_RATE = 0.01  # of the learning rate, for a pre-trained encoder (Schwarzer et al. 2021 fine-tune 100 x slower)
+
+
+class PPO(SB3PPO):
+    """SB3's PPO; its arguments, and these:
+
+    Args:
+        intrinsic: builds the bonus from a `Context` (a class of `agents.curiosity`, or a partial of one).
+        objective: builds the self-supervised objective likewise.
+        intrinsic_weight: weight of the intrinsic advantage, a number or a function of absolute environment steps.
+        intrinsic_gamma: discount of the intrinsic stream.
+        intrinsic_episodic: does an episode's end cut the intrinsic return (RND's own choice is no)?
+        freeze_encoder: the encoder is given (see `load_encoder`) and only the heads learn.
+    """
+
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
+        "MlpPolicy": MlpPolicy,
+        "CnnPolicy": CnnPolicy,
+        "MultiInputPolicy": MultiInputPolicy,
+    }
+    policy: TwoHeads
+    rollout_buffer: RolloutStorage  # type: ignore[assignment]
+
+    def __init__(
+        self,
+        policy: str | type[TwoHeads],
+        env: Any,
+        *args: Any,
+        intrinsic: Callable[[Context], IntrinsicReward] | None = None,
+        objective: Callable[[Context], Objective] | None = None,
+        intrinsic_weight: float | WeightSchedule = 0.05,
+        intrinsic_gamma: float = 0.99,
+        intrinsic_episodic: bool = True,
+        freeze_encoder: bool = False,
+        policy_kwargs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self._make_intrinsic, self._make_objective = intrinsic, objective
+        self.intrinsic: IntrinsicReward | None = None
+        self.objective: Objective | None = None
+        self.intrinsic_weight: WeightSchedule = (
+            intrinsic_weight if callable(intrinsic_weight) else lambda _steps: intrinsic_weight
+        )
+        self.intrinsic_gamma, self.intrinsic_episodic = intrinsic_gamma, intrinsic_episodic
+        self.freeze_encoder = freeze_encoder
+        self.rollout: Rollout | None = None  # the last one collected
+        self._log_now = False
+        policy_kwargs = dict(policy_kwargs or {}) | {"intrinsic_value": intrinsic is not None}
+        kwargs |= {"rollout_buffer_class": RolloutStorage}
+        kwargs |= {"rollout_buffer_kwargs": {"heads": 1 if intrinsic is None else 2}}
+        super().__init__(policy, env, *args, policy_kwargs=policy_kwargs, **kwargs)
+
+    def _setup_model(self) -> None:
+        super()._setup_model()
+        context = Context(self.observation_space, self.action_space, self.n_envs, self._make_encoder)
+        with torch.random.fork_rng():  # parts must not shift the learner's random stream
+            if self._make_intrinsic is not None:
+                self.intrinsic = self._make_intrinsic(context).to(self.device)
+            if self._make_objective is not None:
+                self.objective = self._make_objective(context).to(self.device)
+        self.intrinsic_scale = IntrinsicScale(self.n_envs, self.intrinsic_gamma).to(self.device)
+        self._group_parameters()
+
+    def _make_encoder(self) -> Any:
+        """A fresh encoder of the policy's architecture, over raw observations."""
+        extractor = self.policy.make_features_extractor()
+        return extractor if self.policy.raw_obs else Preprocessed(extractor, self.policy.normalize_images)
+
+    def _group_parameters(self) -> None:
+        """Encoder, heads and objective as three groups of one optimiser, as the encoder may need its own rate."""
+        encoder = list(self.policy.features_extractor.parameters())
+        known = {id(p) for p in encoder}
+        heads = [p for p in self.policy.parameters() if id(p) not in known]
+        own = [p for p in self.objective.parameters() if p.requires_grad] if self.objective else []
+        optimizer = self.policy.optimizer
+        template = {k: v for k, v in optimizer.param_groups[0].items() if k != "params"}
+        optimizer.param_groups = [template | {"params": params} for params in (heads, encoder, own)]
+
+    # ------------------------------------------------------------------ what the phase of training says
+
+    @property
+    def reward_free(self) -> bool:
+        """Is the present rollout part of an objective's reward-free pre-training?"""
+        objective = self.objective
+        return objective is not None and objective.mode != "auxiliary" and self._rollout_start < objective.pretrain_steps
+
+    @property
+    def _encoder_rate(self) -> float:
+        """The encoder's share of the learning rate for the policy's gradient: 0 means cut."""
+        if self.freeze_encoder or self.reward_free:
+            return 0.0
+        mode = self.objective.mode if self.objective else "auxiliary"
+        return {"auxiliary": 1.0, "frozen": 0.0, "finetune": FINETUNE_RATE}[mode]
+
+    @property
+    def _objective_active(self) -> bool:
+        return self.objective is not None and (self.objective.mode == "auxiliary" or self.reward_free)
+
+    def load_encoder(self, encoder: torch.nn.Module) -> None:
+        """Take the weights of a trained encoder of the same architecture."""
+        self.policy.features_extractor.load_state_dict(encoder.state_dict())
+
+    # ------------------------------------------------------------------ acting
+
+    def collect_rollouts(  # type: ignore[override]
+        self, env: VecEnv, callback: BaseCallback, rollout_buffer: RolloutStorage, n_rollout_steps: int
+    ) -> bool:
+        """Fill `rollout_buffer` with T steps of N environments and their advantages. False: a callback said stop."""
+        assert self._last_obs is not None, "no previous observation: call learn()"
+        self.policy.set_training_mode(False)
+        if self.use_sde:
+            self.policy.reset_noise(env.num_envs)
+        callback.on_rollout_start()
+        self._rollout_start = self.num_timesteps
+        rollout_buffer.reset()
+        for step in range(n_rollout_steps):
+            if self.use_sde and self.sde_sample_freq > 0 and step % self.sde_sample_freq == 0:
+                self.policy.reset_noise(env.num_envs)
+            obs = obs_as_tensor(self._last_obs, self.device)  # type: ignore[arg-type]
+            with torch.no_grad():
+                action, values, log_prob = self.policy.act(obs)
+            actions = action.cpu().numpy()
+            new_obs, rewards, dones, infos = env.step(self._to_environment(actions))
+            self.num_timesteps += env.num_envs
+            callback.update_locals(locals())
+            if not callback.on_step():
+                return False
+            self._update_info_buffer(infos, dones)
+            rollout_buffer.add_step(obs, action, values, log_prob, rewards, dones, infos)
+            rollout_buffer.add_labels(getattr(env, "last_labels", {}))
+            self._last_obs = new_obs  # type: ignore[assignment]
+            self._last_episode_starts = dones
+        self.rollout = rollout_buffer.finish(obs_as_tensor(new_obs, self.device))
+        self._estimate(rollout_buffer, self.rollout)
+        callback.update_locals(locals())
+        callback.on_rollout_end()
+        return True
+
+    def _to_environment(self, actions: np.ndarray) -> np.ndarray:
+        if not isinstance(self.action_space, spaces.Box):
+            return actions
+        if self.policy.squash_output:
+            return self.policy.unscale_action(actions)
+        return np.clip(actions, self.action_space.low, self.action_space.high)
+
+    @torch.no_grad()
+    def _estimate(self, storage: RolloutStorage, rollout: Rollout) -> None:
+        """Bonus, successor values and both advantages of a finished rollout."""
+        last = self.policy.values(storage.last_obs)
+        ends = storage.truncated.nonzero(as_tuple=True)
+        final = self.policy.values(map_obs(lambda x: x[ends], rollout.next_obs)) if len(ends[0]) else None
+        keep = (~storage.terminated).to(storage.values.dtype)
+        for head, values in enumerate(storage.values):
+            following = successor_values(values, last[head])
+            episodic = head == 0 or self.intrinsic_episodic
+            if episodic:
+                following *= keep
+                if final is not None:
+                    following[ends] = final[head]
+            ended = rollout.done if episodic else torch.zeros_like(rollout.done)
+            rewards = rollout.rewards if head == 0 else self._intrinsic_rewards(rollout)
+            gamma = self.gamma if head == 0 else self.intrinsic_gamma
+            storage.advantages[head] = advantages(rewards, values, following, ended, gamma, self.gae_lambda)
+        storage.returns = storage.advantages + storage.values
+        storage.mixed = storage.advantages[0] * (0.0 if self.reward_free else 1.0)
+        if self.intrinsic is not None:
+            weight = self.intrinsic_weight(self._rollout_start)
+            storage.mixed = storage.mixed + weight * storage.advantages[1]
+            self.logger.record("curiosity/weight", weight)
+
+    def _intrinsic_rewards(self, rollout: Rollout) -> Tensor:
+        assert self.intrinsic is not None
+        raw = self.intrinsic.reward(rollout)
+        if not torch.isfinite(raw).all():
+            raise NonFinite(f"the bonus {type(self.intrinsic).__name__} gave a non-finite intrinsic reward")
+        scaled = self.intrinsic_scale.scale(raw)
+        self.logger.record("curiosity/reward_mean", raw.mean().item())
+        self.logger.record("curiosity/reward_max", raw.max().item())
+        self.logger.record("curiosity/scaled_reward_mean", scaled.mean().item())
+        return scaled
+
+    # ------------------------------------------------------------------ learning
+
+    def train(self) -> None:
+        """Update policy, encoder and objective from the last rollout, then the bonus; then write the log."""
+        self.policy.set_training_mode(True)
+        self._update_learning_rate(self.policy.optimizer)
+        self.policy.optimizer.param_groups[1]["lr"] *= self._encoder_rate if not self._objective_active else 1.0
+        clip_range = self.clip_range(self._current_progress_remaining)  # type: ignore[operator]
+        sums: dict[str, list[Tensor]] = {}
+        stop = False
+        for _epoch in range(self.n_epochs):
+            for t, n in self.rollout_buffer.minibatches(self.batch_size):
+                terms = self._losses(t, n, clip_range)
+                for name, value in terms.items():
+                    sums.setdefault(name, []).append(value.detach())
+                if self.target_kl is not None and terms["approx_kl"] > 1.5 * self.target_kl:
+                    stop = True
+                    break
+                self._step(terms["loss"])
+            self._n_updates += 1
+            if stop:
+                break
+        self._check_finite(sums)
+        self._record(sums, clip_range)
+        if self.intrinsic is not None:
+            assert self.rollout is not None
+            for name, number in self.intrinsic.update(self.rollout).items():
+                self.logger.record(f"curiosity/{name}", number)
+        if self._log_now:
+            self._log_now = False
+            super().dump_logs(self._iteration)
+
+    def _losses(self, t: Tensor, n: Tensor, clip_range: float) -> dict[str, Tensor]:
+        """The terms of the loss on the minibatch of steps (t, n); `loss` is their weighted sum."""
+        data = self.rollout_buffer
+        obs, actions = map_obs(lambda x: x[t, n], data.obs), data.actions[t, n]
+        detach = self._encoder_rate == 0.0
+        values, log_prob, entropy = self.policy.evaluate(obs, actions, detach_encoder=detach)
+        advantage = data.mixed[t, n]
+        if self.normalize_advantage and len(advantage) > 1:
+            advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
+        log_ratio = log_prob - data.log_probs[t, n]
+        ratio = torch.exp(log_ratio)
+        clipped = torch.clamp(ratio, 1 - clip_range, 1 + clip_range)
+        policy_loss = -torch.min(advantage * ratio, advantage * clipped).mean()
+        entropy_loss = -torch.mean(-log_prob if entropy is None else entropy)
+        value_losses = [self._value_loss(head, values[head], t, n) for head in range(len(values))]
+        if self.reward_free:
+            value_losses[0] = value_losses[0].detach() * 0.0  # the extrinsic head must not see reward yet
+        loss = policy_loss + self.ent_coef * entropy_loss + self.vf_coef * torch.stack(value_losses).sum()
+        terms = {"policy_gradient_loss": policy_loss, "entropy_loss": entropy_loss, "value_loss": value_losses[0]}
+        if len(value_losses) > 1:
+            terms["intrinsic_value_loss"] = value_losses[1]
+        with torch.no_grad():
+            terms["approx_kl"] = torch.mean((ratio - 1) - log_ratio)
+            terms["clip_fraction"] = torch.mean((torch.abs(ratio - 1) > clip_range).float())
+        if self._objective_active:
+            assert self.objective is not None and self.rollout is not None
+            own, metrics = self.objective.loss(self.policy.features_extractor, self.rollout, (t, n))
+            loss = loss + self.objective.weight * own
+            terms["representation/loss"] = own
+            terms |= {f"representation/{name}": torch.as_tensor(value) for name, value in metrics.items()}
+        return terms | {"loss": loss}
+
+    def _value_loss(self, head: int, values: Tensor, t: Tensor, n: Tensor) -> Tensor:
+        target = self.rollout_buffer.returns[head][t, n]
+        if self.clip_range_vf is not None and head == 0:
+            old = self.rollout_buffer.values[head][t, n]
+            limit = self.clip_range_vf(self._current_progress_remaining)  # type: ignore[operator]
+            values = old + torch.clamp(values - old, -limit, limit)
+        return F.mse_loss(target, values)
+
+    def _step(self, loss: Tensor) -> None:
+        optimizer = self.policy.optimizer
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], self.max_grad_norm)
+        optimizer.step()
+        if self._objective_active:
+            assert self.objective is not None
+            self.objective.after_step(self.policy.features_extractor)
+
+    def _check_finite(self, sums: dict[str, list[Tensor]]) -> None:
+        for name, values in sums.items():
+            if not torch.isfinite(torch.stack(values)).all():
+                raise NonFinite(f"train/{name} became non-finite at step {self.num_timesteps}")
+        for name, parameter in self.policy.named_parameters():
+            if not torch.isfinite(parameter).all():
+                raise NonFinite(f"the weights {name} became non-finite at step {self.num_timesteps}")
+
+    def _record(self, sums: dict[str, list[Tensor]], clip_range: float) -> None:
+        for name, values in sums.items():
+            tag = name if "/" in name else f"train/{name}"
+            number = values[-1] if name == "loss" else torch.stack(values).double().mean()
+            self.logger.record(tag, number.item())
+        data = self.rollout_buffer
+        variance = explained_variance(data.values[0].flatten().cpu().numpy(), data.returns[0].flatten().cpu().numpy())
+        self.logger.record("train/explained_variance", float(variance))
+        if hasattr(self.policy, "log_std"):
+            self.logger.record("train/std", torch.exp(self.policy.log_std).mean().item())
+        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+        self.logger.record("train/clip_range", clip_range)
+
+    def dump_logs(self, iteration: int = 0) -> None:
+        """SB3 calls this before `train`; we write after it, so that every update is logged at its own step."""
+        self._log_now, self._iteration = True, iteration
+
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "intrinsic", "objective", "rollout", "intrinsic_scale"]

@@ -1,0 +1,57 @@
+"""Inverse dynamics: features that tell which action led from one view to the next.
+
+L = -log p(a_t | phi(s_t), phi(s_{t+1}))   (Discrete),   mean (a^ - a_t)^2   (Box)
+
+Source: Agrawal et al. 2016, "Learning to Poke by Poking", and Pathak et al. 2017, eqs. 2-3 (one hidden layer of 256).
+Blind by construction to whatever actions do not change (a goal's place, a distractor). Ours also reports the chance
+level, because a policy that repeats one action makes the accuracy look good for nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from torch import Tensor
+
+from agents.context import Context
+from agents.objectives import Mode, Objective
+from agents.objectives._actions import Actions, inverse_head, to_floats
+from agents.rollout import Index, Rollout, map_obs
+
+
+class InverseDynamics(Objective):
+    """Predict the action between two successive views.
+
+    Args:
+        mode, weight, pretrain_steps: see `Objective`.
+        hidden: units of the head's hidden layer.
+
+    Raises:
+        ValueError: if the action space is neither Discrete nor Box.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        mode: Mode = "auxiliary",
+        weight: Annotated[float, Field(ge=0)] = 1.0,
+        pretrain_steps: Annotated[int, Field(ge=0)] = 100_000,
+        hidden: Annotated[int, Field(ge=1)] = 256,
+    ) -> None:
+        super().__init__(context, mode=mode, weight=weight, pretrain_steps=pretrain_steps)
+        self.actions = Actions(context.action_space)
+        self.head = inverse_head(context.features_dim, hidden, self.actions)
+
+    def loss(self, encoder: BaseFeaturesExtractor, rollout: Rollout, index: Index) -> tuple[Tensor, dict[str, float]]:
+        """Metrics: `loss`; Discrete: `accuracy` and `chance`, that of the minibatch's most frequent action; Box:
+        `chance`, the loss of the minibatch's mean action."""
+        device = next(self.parameters()).device
+        obs, actions, next_obs = rollout.at(index)
+        phi, phi_next = (encoder(map_obs(lambda x: x.to(device), views)) for views in (obs, next_obs))
+        predicted, actions = self.head(torch.cat([phi, phi_next], -1)), actions.to(device)
+        loss = self.actions.loss(predicted, actions)
+        return loss, to_floats({"loss": loss} | self.actions.metrics(predicted, actions))

@@ -1,0 +1,50 @@
+"""Supervised baselines: one file each, a subclass of `Supervised`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+from gymnasium import spaces
+
+from agents.context import Context
+
+
+class LabelledEnv(Protocol):
+    """What a baseline needs of a vector environment (SAME_STEP): steps, and the ground truth it may be told."""
+
+    num_envs: int
+    label_spaces: dict[str, spaces.Space]
+
+    def step(self, actions: np.ndarray) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]: ...
+    def oracle(self) -> np.ndarray: ...
+    def labels(self) -> dict[str, np.ndarray]: ...
+
+
+# n_copies -> (environment, its first observation): freshly reset, seeded by the caller
+MakeLabelled = Callable[[int], tuple[LabelledEnv, Any]]
+
+
+class Supervised:
+    """A baseline that is told `labels` answers.
+
+    After `fit`, `action_labels` and `state_labels` say how many it was told and `steps` how many environment steps
+    that took. One that learns to act has `policy` (with SB3's `predict`); one that learns to see has `encoder`.
+    """
+
+    action_labels: int = 0
+    state_labels: int = 0
+    steps: int = 0
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+
+    def fit(self, make_env: MakeLabelled, seed: int) -> dict[str, float]:
+        """Collect the labels and learn from them; returns metrics. Deterministic in `seed` (torch's global too)."""
+        raise NotImplementedError
+
+
+def copies_for(labels: int) -> int:
+    """Copies that share the collection of `labels` answers: long enough each to see whole episodes."""
+    return int(np.clip(labels // 250, 1, 64))

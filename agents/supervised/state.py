@@ -1,0 +1,109 @@
+"""Supervised states: the encoder learns the true state from labelled frames of a random policy, then is frozen.
+
+Loss: sum over labels of cross-entropy (classes) or squared error on standardised values (numbers), from linear heads
+that are thrown away; PPO then learns on the fixed features. This is the "supervised" encoder of the S-RL Toolbox
+(Raffin et al. 2018) and AtariARI (Anand et al. 2019). Frames come from a random policy, as an unsupervised encoder's
+pre-training frames do, so that the two differ by the labels alone.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from agents.context import Context
+from agents.supervised import LabelledEnv, MakeLabelled, Supervised, copies_for
+from agents.supervised._fit import Labelled, collect, early_stopping, split, take
+
+
+class StateSupervision(Supervised):
+    """Args: labels, frames whose true state is told, one per environment step."""
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        labels: Annotated[int, Field(ge=2, le=10_000_000)] = 1000,
+        lr: Annotated[float, Field(gt=0, le=1)] = 1e-3,
+        batch_size: Annotated[int, Field(ge=1)] = 128,
+        held_out: Annotated[float, Field(gt=0, lt=1)] = 0.1,
+        max_epochs: Annotated[int, Field(ge=1)] = 200,
+        patience: Annotated[int, Field(ge=1)] = 10,
+    ) -> None:
+        super().__init__(context)
+        self.labels, self.lr, self.batch_size = labels, lr, batch_size
+        self.held_out, self.max_epochs, self.patience = held_out, max_epochs, patience
+        self.encoder = context.make_encoder()
+
+    def fit(self, make_env: MakeLabelled, seed: int) -> dict[str, float]:
+        rng = np.random.default_rng(seed)
+        env, obs = make_env(copies_for(self.labels))
+        act = _random_actions(self.context.action_space, rng)
+        data = collect(env, obs, self.labels, act, lambda e: e.labels())
+        if not data.answers:
+            raise ValueError("the environment offers no state labels")
+        self.state_labels = self.steps = self.labels
+        train, held_out = split(data.episodes, self.held_out, rng)
+        heads = nn.ModuleDict(
+            {name: _Head(self.encoder.features_dim, told[train]) for name, told in data.answers.items()}
+        )
+        module = nn.ModuleDict({"encoder": self.encoder, "heads": heads})
+        options = {"batch_size": self.batch_size, "max_epochs": self.max_epochs, "patience": self.patience}
+        metrics = early_stopping(
+            module, lambda index: self._loss(heads, data, index), train, held_out, lr=self.lr, **options  # type: ignore[arg-type]
+        )
+        return metrics | self._scores(heads, data, held_out)
+
+    def _loss(self, heads: nn.ModuleDict, data: Labelled, index: Tensor) -> Tensor:
+        features = self.encoder(take(data.obs, index))
+        return torch.stack([head.loss(features, data.answers[name][index]) for name, head in heads.items()]).sum()  # type: ignore[operator]
+
+    @torch.no_grad()
+    def _scores(self, heads: nn.ModuleDict, data: Labelled, index: Tensor) -> dict[str, float]:
+        features = self.encoder(take(data.obs, index))
+        return {f"{name}_score": head.score(features, data.answers[name][index]) for name, head in heads.items()}  # type: ignore[operator]
+
+
+class _Head(nn.Module):
+    """A linear reader of one label [n] or [n, k]: classes (integers) or numbers (floats), every column on its own."""
+
+    def __init__(self, features: int, told: Tensor) -> None:
+        super().__init__()
+        told = told.reshape(len(told), -1)
+        self.classes = 0 if told.is_floating_point() else int(told.max()) + 1
+        self.columns = told.shape[1]
+        self.linear = nn.Linear(features, self.columns * max(self.classes, 1))
+        self.mean, self.std = told.double().mean(0).float(), told.double().std(0).float().clamp(min=1e-6)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.linear(features).unflatten(1, (self.columns, max(self.classes, 1)))
+
+    def loss(self, features: Tensor, told: Tensor) -> Tensor:
+        told, out = told.reshape(len(told), -1), self(features)
+        if self.classes:
+            known = told.clamp(max=self.classes - 1)  # a class that only the held-out part has cannot be right
+            return F.cross_entropy(out.flatten(0, 1), known.flatten())
+        return F.mse_loss(out[..., 0], (told - self.mean) / self.std)
+
+    def score(self, features: Tensor, told: Tensor) -> float:
+        """Accuracy for classes, R2 (against the training mean) for numbers."""
+        told, out = told.reshape(len(told), -1), self(features)
+        if self.classes:
+            return (out.argmax(-1) == told).float().mean().item()
+        wanted = (told - self.mean) / self.std
+        return 1.0 - (F.mse_loss(out[..., 0], wanted) / wanted.square().mean().clamp(min=1e-12)).item()
+
+
+def _random_actions(space: spaces.Space, rng: np.random.Generator):  # type: ignore[no-untyped-def]
+    space.seed(int(rng.integers(2**31)))
+
+    def act(env: LabelledEnv) -> np.ndarray:
+        return np.stack([space.sample() for _ in range(env.num_envs)])
+
+    return act

@@ -1,0 +1,119 @@
+"""DeepSea: a chain that only a patient explorer solves (the `deep_sea` experiment of bsuite)."""
+
+from __future__ import annotations
+
+import numpy as np
+from gymnasium import spaces
+
+from envs.batched import BatchedWorld, SingleCopy
+
+IDS = ("DeepSea-v0",)
+
+
+class DeepSea(BatchedWorld):
+    """
+    ## Description
+    A submarine falls through a grid of `size` x `size` cells, one row a step, and drifts one column left or right. A
+    treasure lies at the bottom of the last column: only `size` moves to the right in a row reach it, each of which
+    costs a little, so that a learner without exploration turns left for ever. An agent that acts uniformly finds the
+    treasure in one of 2^size episodes. Which of the two actions means "right" is drawn anew for every cell from
+    `mapping_seed`. Osband et al. 2020, "Behaviour Suite for Reinforcement Learning".
+
+    ## Action Space
+    `Discrete(2)`; the meaning of an action depends on the cell.
+
+    ## Observation Space
+    `Box(0, 1, (size, size), float32)`: one at the submarine's cell; all zero in the state after the last row.
+
+    ## Rewards
+    -0.01 / size for each move to the right, +1 for moving right in the last column: 0.99 is the best return.
+    With `stochastic=True` a move to the right succeeds with probability 1 - 1/size, and the two ends of the last row
+    add N(0, 1) to the reward.
+
+    ## Termination
+    After `size` steps (`terminated`); never truncated.
+
+    ## Labels
+    `row`, `column` (classes) of the present cell; `on_path`: 1 while no move to the left was made from the diagonal.
+
+    ## Oracle
+    The action that means "right" in the present cell.
+
+    Args:
+        num_envs: number of copies.
+        size: side of the grid, 2 to 500.
+        stochastic: bsuite's `deep_sea_stochastic`.
+        mapping_seed: seed of the action map (bsuite: 42).
+        emit_labels: see `BatchedWorld`.
+    """
+
+    has_oracle = True
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        *,
+        size: int = 10,
+        stochastic: bool = False,
+        mapping_seed: int = 42,
+        emit_labels: bool = False,
+    ) -> None:
+        if not 2 <= size <= 500:
+            raise ValueError(f"DeepSea's size must lie in 2..500, got {size}")
+        self.size, self.stochastic = size, stochastic
+        # RandomState and binomial are bsuite's own generator, so that the action map is the published one.
+        self.right_action = np.random.RandomState(mapping_seed).binomial(1, 0.5, (size, size))  # noqa: NPY002
+        self.label_spaces = {
+            "row": spaces.Discrete(size + 1),
+            "column": spaces.Discrete(size),
+            "on_path": spaces.Discrete(2),
+        }
+        self.row, self.column = np.zeros(num_envs, np.int64), np.zeros(num_envs, np.int64)
+        self.on_path, self.found = np.ones(num_envs, bool), np.zeros(num_envs, bool)
+        space = spaces.Box(0.0, 1.0, (size, size), np.float32)
+        super().__init__(num_envs, space, spaces.Discrete(2), emit_labels=emit_labels)
+
+    def _begin(self, copies: np.ndarray) -> None:
+        self.row[copies], self.column[copies], self.on_path[copies] = 0, 0, True
+
+    def _advance(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        right = actions == self.oracle()
+        last = self.size - 1
+        self.found = right & (self.column == last)
+        rewards = self.found - right * (0.01 / self.size)
+        if self.stochastic:
+            ends = (self.row == last) & ((self.column == 0) | (self.column == last))
+            rewards = rewards + ends * self.np_random.standard_normal(self.num_envs)
+        self.on_path &= right | (self.row != self.column)
+        moves = right & (self.np_random.random(self.num_envs) > 1 / self.size) if self.stochastic else right
+        self.column = np.clip(self.column + np.where(right, moves, -1), 0, last)
+        self.row += 1
+        return rewards, self.row == self.size, np.zeros(self.num_envs, bool)
+
+    def _observe(self) -> np.ndarray:
+        view = np.zeros((self.num_envs, self.size, self.size), np.float32)
+        (copies,) = np.nonzero(self.row < self.size)
+        view[copies, self.row[copies], self.column[copies]] = 1.0
+        return view
+
+    def is_success(self) -> np.ndarray:
+        return self.found
+
+    def labels(self) -> dict[str, np.ndarray]:
+        return {"row": self.row.copy(), "column": self.column.copy(), "on_path": self.on_path.astype(np.int64)}
+
+    def oracle(self) -> np.ndarray:
+        return self.right_action[np.minimum(self.row, self.size - 1), self.column]
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        own = {"row": self.row, "column": self.column, "on_path": self.on_path}
+        return super().state_dict() | {name: value.copy() for name, value in own.items()}
+
+    def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
+        super().load_state_dict(state)
+        self.row[:], self.column[:], self.on_path[:] = state["row"], state["column"], state["on_path"]
+
+
+def make_single(**kwargs: int) -> SingleCopy:
+    """The one-copy environment (Gymnasium's entry point)."""
+    return SingleCopy(DeepSea(1, **kwargs))

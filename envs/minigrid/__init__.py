@@ -1,0 +1,91 @@
+"""MiniGrid, stepped N copies at a time by compiled code: Minigrid's own levels, views, rewards and end rules.
+
+Speed is why: Minigrid itself runs at thousands of steps per second, this at millions, with nothing changed that an
+agent can see (`benchmarks/parity.py` counts mismatches). Source: Chevalier-Boisvert et al. 2023, "Minigrid &
+Miniworld", and the minigrid 3.2 package, which generates every level. Importing this module loads neither numba nor
+minigrid.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from envs.minigrid.world import MiniGridWorld
+
+# A literal, so that it can be read without an import.
+IDS = (
+    "MiniGrid-Empty-5x5-v0",
+    "MiniGrid-Empty-Random-5x5-v0",
+    "MiniGrid-Empty-6x6-v0",
+    "MiniGrid-Empty-Random-6x6-v0",
+    "MiniGrid-Empty-8x8-v0",
+    "MiniGrid-Empty-16x16-v0",
+    "MiniGrid-FourRooms-v0",
+    "MiniGrid-DoorKey-5x5-v0",
+    "MiniGrid-DoorKey-6x6-v0",
+    "MiniGrid-DoorKey-8x8-v0",
+    "MiniGrid-DoorKey-16x16-v0",
+    "MiniGrid-MultiRoom-N2-S4-v0",
+    "MiniGrid-MultiRoom-N4-S5-v0",
+    "MiniGrid-MultiRoom-N4-S5-v1",
+    "MiniGrid-MultiRoom-N6-v0",
+    "MiniGrid-SimpleCrossingS9N1-v0",
+    "MiniGrid-SimpleCrossingS9N2-v0",
+    "MiniGrid-SimpleCrossingS9N3-v0",
+    "MiniGrid-SimpleCrossingS11N5-v0",
+    "MiniGrid-LavaCrossingS9N1-v0",
+    "MiniGrid-LavaCrossingS9N2-v0",
+    "MiniGrid-LavaCrossingS9N3-v0",
+    "MiniGrid-LavaCrossingS11N5-v0",
+    "MiniGrid-LavaGapS5-v0",
+    "MiniGrid-LavaGapS6-v0",
+    "MiniGrid-LavaGapS7-v0",
+    "MiniGrid-KeyCorridorS3R1-v0",
+    "MiniGrid-KeyCorridorS3R2-v0",
+    "MiniGrid-KeyCorridorS3R3-v0",
+    "MiniGrid-KeyCorridorS4R3-v0",
+    "MiniGrid-KeyCorridorS5R3-v0",
+    "MiniGrid-KeyCorridorS6R3-v0",
+    "MiniGrid-Unlock-v0",
+    "MiniGrid-UnlockPickup-v0",
+    "MiniGrid-LockedRoom-v0",
+)
+
+
+def make(
+    env_id: str,
+    num_envs: int,
+    *,
+    split: Literal["train", "eval"] = "train",
+    levels: int = 4096,
+    eval_levels: int = 512,
+    emit_labels: bool = False,
+    **kwargs: Any,
+) -> MiniGridWorld:
+    """N copies of one of `IDS`.
+
+    Args:
+        env_id: an id of `IDS`.
+        num_envs: number of copies N.
+        split: "train" draws levels at random, "eval" goes through the evaluation levels in order.
+        levels: at most so many different training levels.
+        eval_levels: at most so many different evaluation levels.
+        emit_labels: put the ground truth into `infos["labels"]`.
+        kwargs: arguments of Minigrid's own class (`max_steps`, `size` ...).
+
+    Raises:
+        ValueError: for an id outside `IDS`, an unknown split, or a view that is not 7 x 7.
+    """
+    from envs.minigrid.levels import load_pool
+    from envs.minigrid.world import MiniGridWorld
+
+    pool = load_pool(env_id, kwargs, levels, eval_levels)
+    return MiniGridWorld(pool, num_envs, split=split, emit_labels=emit_labels)
+
+
+def mirror(env: Any) -> MiniGridWorld:
+    """A one-copy world in exactly the state of the Minigrid environment `env`; see `envs.minigrid.mirror`."""
+    from envs.minigrid.mirror import mirror_of
+
+    return mirror_of(env)

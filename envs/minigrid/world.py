@@ -1,0 +1,216 @@
+"""N copies of a Minigrid task on arrays, the whole step compiled; see `envs.minigrid.physics` for its formulas."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+from gymnasium import spaces
+
+from envs.batched import BatchedWorld, Observation
+from envs.minigrid import physics, planner
+from envs.minigrid.codes import BOX, DOOR_CLOSED, DOOR_LOCKED, DOOR_OPEN, KEY
+from envs.minigrid.levels import Pool
+from envs.minigrid.physics import DIRECTION, HANDS, PAD, PITCH, POSITION
+from envs.minigrid.tasks import VIEW_SIZE
+
+Split = Literal["train", "eval"]
+COLOURS = 6
+ABSENT = 3  # a door state: this level has fewer doors
+
+
+class MiniGridWorld(BatchedWorld):
+    """Minigrid's grid worlds, N copies at a time, on levels that Minigrid drew.
+
+    ## Description
+    The tasks of `envs.minigrid.IDS`: rooms with walls, doors, keys, boxes, balls and lava, seen only in front of the
+    agent and not through walls and closed doors. Steps equal Minigrid's, number for number. Training episodes draw
+    their level uniformly; in the evaluation split, copy n plays in its k-th episode since `reset` level
+    (k * N + n) mod size, without chance. `levels_note` says whether evaluation levels are unseen in training.
+
+    ## Action Space
+    Discrete(7): 0 turn left, 1 turn right, 2 forward, 3 pick up, 4 drop, 5 toggle, 6 done (does nothing).
+
+    ## Observation Space
+    `image` (7, 7, 3) uint8: type, colour and state of each cell of the view, exactly Minigrid's. The bound is 10, the
+    highest code, and not 255, so that no library takes the codes for a picture. `direction` Discrete(4). Minigrid's
+    `mission` is left out: it is constant, or names what the view shows.
+
+    ## Rewards
+    1 - 0.9 * (steps / max_steps) on success, else 0.
+
+    ## Termination
+    Reaching the goal; stepping into lava; opening the door (Unlock); holding the task's object after a pick-up action
+    (UnlockPickup, KeyCorridor). Truncated at `max_steps` steps; both can be true at once.
+
+    ## Labels
+    `position` (x, y); `direction`; `carrying` (0 nothing, else 1 + 6 * (0 key, 1 ball, 2 box) + colour);
+    `door_states` (0 open, 1 closed, 2 locked, 3 no such door; doors row by row; left out where no level has a
+    door); `distance_to_goal`, the number of actions in the oracle's plan (0 done, -1 no way).
+
+    ## Oracle
+    A planner that sees the whole grid and replans at each call; see `envs.minigrid.planner`.
+
+    Args:
+        pool: the levels and what they share.
+        num_envs: number of copies N.
+        split: which levels to draw from.
+        emit_labels: put `labels()` into `infos["labels"]`.
+
+    Raises:
+        ValueError: for an unknown split.
+    """
+
+    has_oracle = True
+
+    def __init__(self, pool: Pool, num_envs: int, *, split: Split = "train", emit_labels: bool = False) -> None:
+        view = spaces.Box(0, 10, (VIEW_SIZE, VIEW_SIZE, 3), np.uint8)
+        observation_space = spaces.Dict({"image": view, "direction": spaces.Discrete(4)})
+        super().__init__(num_envs, observation_space, spaces.Discrete(physics.DONE + 1), emit_labels=emit_labels)
+        if split not in ("train", "eval"):
+            raise ValueError(f'split must be "train" or "eval", got {split!r}')
+        self.task, self.split, self.levels_note = pool.task, split, pool.note
+        self.levels = pool.train if split == "train" else pool.evaluation
+        self.doors = pool.doors
+        self.label_spaces = self._label_spaces()
+        self.rules = physics.rules_of(pool.task)
+        self.grids = physics.empty_grids(pool.task, num_envs)
+        self.bodies = np.zeros((num_envs, 4), np.int64)
+        self.drawn = np.zeros(num_envs, np.int64)  # each copy's level
+        self.episodes = np.zeros(num_envs, np.int64)  # begun since `reset`
+        self._everyone = np.arange(num_envs)
+        self._actions = np.zeros(num_envs, np.int64)
+        self._success = np.zeros(num_envs, bool)
+
+    def _label_spaces(self) -> dict[str, spaces.Space]:
+        found: dict[str, spaces.Space] = {
+            "position": spaces.MultiDiscrete([self.task.width, self.task.height]),
+            "direction": spaces.Discrete(4),
+            "carrying": spaces.Discrete(1 + 3 * COLOURS),
+            "distance_to_goal": spaces.Box(-1, np.inf, (), np.float32),
+        }
+        return found | ({"door_states": spaces.MultiDiscrete([ABSENT + 1] * self.doors)} if self.doors else {})
+
+    # ------------------------------------------------------------------ episodes
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Observation, dict]:
+        self.episodes[:] = 0
+        self._success = np.zeros(self.num_envs, bool)
+        return super().reset(seed=seed, options=options)
+
+    def _begin(self, copies: np.ndarray) -> None:
+        if self.split == "train":
+            self.drawn[copies] = self.np_random.integers(len(self.levels), size=len(copies))
+        else:
+            self.drawn[copies] = (self.episodes[copies] * self.num_envs + copies) % len(self.levels)
+        self.episodes[copies] += 1
+        grids, bodies = self.levels.grids, self.levels.bodies
+        physics.begin(self.grids, self.bodies, self.rules, copies, grids, bodies, self.drawn[copies])
+
+    def _advance(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return self._move(actions)[:3]
+
+    def _move(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+        """Rewards, terminated, truncated, and how many copies ended."""
+        actions = np.asarray(actions)
+        if actions.shape != (self.num_envs,) or actions.dtype.kind not in "iu":
+            raise ValueError(f"actions must be [{self.num_envs}] integers, got {actions.dtype} {actions.shape}")
+        self._actions[:] = actions  # always the same memory layout, hence never a second compilation
+        rewards = np.empty(self.num_envs)
+        terminated, truncated = np.empty(self.num_envs, bool), np.empty(self.num_envs, bool)
+        ended = physics.advance(self.grids, self.bodies, self.rules, self._actions, rewards, terminated, truncated)
+        if ended < 0:
+            raise ValueError(f"actions must lie in 0..{physics.DONE}, got {actions.min()}..{actions.max()}")
+        self._success = rewards > 0
+        return rewards, terminated, truncated, ended
+
+    def _observe(self) -> Observation:
+        obs: dict[str, np.ndarray] = {
+            "image": np.zeros((self.num_envs, VIEW_SIZE, VIEW_SIZE, 3), np.uint8),
+            "direction": np.empty(self.num_envs, np.int64),
+        }
+        self._look(self._everyone, obs)
+        return obs
+
+    def _look(self, copies: np.ndarray, obs: dict[str, np.ndarray]) -> None:
+        physics.look(self.grids, self.bodies, self.rules, copies, obs["image"], obs["direction"])
+
+    def step(self, actions: np.ndarray) -> tuple[Observation, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """`BatchedWorld.step`, but after a reset only the copies concerned look again."""
+        if self.emit_labels:
+            return super().step(actions)
+        rewards, terminated, truncated, ended = self._move(actions)
+        self.episode_returns += rewards
+        self.episode_lengths += 1
+        infos: dict[str, Any] = {"is_success": self._success}
+        obs = self._observe()
+        if ended:
+            done = terminated | truncated
+            copies = np.flatnonzero(done)
+            infos |= {"final_obs": obs, "_final_obs": done, "_episode": done}
+            infos["episode"] = {"r": self.episode_returns.copy(), "l": self.episode_lengths.copy()}
+            self.episode_returns[copies], self.episode_lengths[copies] = 0.0, 0
+            self._begin(copies)
+            obs = {name: value.copy() for name, value in obs.items()}
+            obs["image"][copies] = 0
+            self._look(copies, obs)
+        return obs, rewards, terminated, truncated, infos
+
+    # ------------------------------------------------------------------ ground truth
+
+    def is_success(self) -> np.ndarray:
+        """[N] bool: the step just taken was rewarded."""
+        return self._success
+
+    def labels(self) -> dict[str, np.ndarray]:
+        """Ground truth of the present state; see the class for the names."""
+        rows, columns = np.divmod(self.bodies[:, POSITION], self.rules[PITCH])
+        hands = self.bodies[:, HANDS]
+        kind, colour = (hands >> 3) & 15, hands & 7
+        found = {
+            "position": np.stack([columns - PAD, rows - PAD], axis=1),
+            "direction": self.bodies[:, DIRECTION].copy(),
+            "carrying": np.where((kind >= KEY) & (kind <= BOX), 1 + COLOURS * (kind - KEY) + colour, 0),
+            "distance_to_goal": self._plans(planner.MOST_LEGS)[1].astype(np.float32),
+        }
+        return found | ({"door_states": self._door_states()} if self.doors else {})
+
+    def _door_states(self) -> np.ndarray:
+        kinds = (self.grids >> 3) & 15
+        states = np.select([kinds == DOOR_OPEN, kinds == DOOR_CLOSED, kinds == DOOR_LOCKED], [0, 1, 2], ABSENT)
+        first = np.argsort(states == ABSENT, axis=1, kind="stable")[:, : self.doors]
+        return np.take_along_axis(states, first, axis=1)
+
+    def oracle(self) -> np.ndarray:
+        """[N] int64: the first action of the planner's plan; "done" where there is no way."""
+        return self._plans(1)[0]
+
+    def _plans(self, most_legs: int) -> tuple[np.ndarray, np.ndarray]:
+        actions, lengths = np.empty(self.num_envs, np.int64), np.empty(self.num_envs, np.int64)
+        planner.plans(self.grids, self.bodies, self.rules, most_legs, actions, lengths)
+        return actions, lengths
+
+    # ------------------------------------------------------------------ saving
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Grids, bodies, levels drawn, episodes begun, the last step's success, returns and lengths."""
+        mine = {name: getattr(self, name).copy() for name in ("grids", "bodies", "drawn", "episodes")}
+        return super().state_dict() | mine | {"success": self._success.copy()}
+
+    def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
+        """Continue from a saved state.
+
+        Raises:
+            ValueError: if it belongs to another task or number of copies, or points outside the grid.
+        """
+        for name in ("grids", "bodies", "drawn", "episodes"):
+            if state[name].shape != getattr(self, name).shape:
+                raise ValueError(f"{name} has shape {state[name].shape}, this world needs {getattr(self, name).shape}")
+        rows, columns = np.divmod(state["bodies"][:, POSITION], self.rules[PITCH])
+        inside = (rows >= PAD) & (rows < PAD + self.task.height) & (columns >= PAD) & (columns < PAD + self.task.width)
+        if not inside.all() or not np.isin(state["bodies"][:, DIRECTION], range(4)).all():
+            raise ValueError("the saved state has an agent outside the grid")
+        super().load_state_dict(state)
+        for name in ("grids", "bodies", "drawn", "episodes"):
+            getattr(self, name)[:] = state[name]
+        self._success = state["success"].copy()

@@ -1,0 +1,122 @@
+"""One way to N copies of any Gymnasium id: `make` returns a `VectorEnv` in SAME_STEP autoreset.
+
+Our own worlds and Minigrid's proven ids run batched; every other id runs as Gymnasium's `SyncVectorEnv`. A foreign
+vector entry point is never used: CartPole's is NEXT_STEP (fake zero-reward steps after an end), ALE's clips rewards.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, Literal
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
+
+import envs
+from envs.batched import BatchedWorld
+from envs.minigrid import IDS as MINIGRID_IDS
+
+NUMERIC = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
+
+
+class Readable(gym.ObservationWrapper):
+    """Keeps the parts of a dict observation that a network can read, and says that a symbolic view is no picture.
+
+    Minigrid's `mission` is text (dropped); its view holds symbols up to 10 under a bound of 255, which
+    stable-baselines3 would take for a picture, transpose and divide.
+    """
+
+    def __init__(self, env: gym.Env) -> None:
+        super().__init__(env)
+        assert isinstance(env.observation_space, spaces.Dict)
+        kept = {name: s for name, s in env.observation_space.spaces.items() if isinstance(s, NUMERIC)}
+        if not kept:
+            raise ValueError(f"no part of {env.observation_space} is numeric; wrap the environment to encode it")
+        if "image" in kept and getattr(env.unwrapped, "agent_view_size", None):
+            kept["image"] = spaces.Box(0, 10, kept["image"].shape, np.uint8)
+        self.observation_space = spaces.Dict(kept)
+
+    def observation(self, observation: dict[str, Any]) -> dict[str, Any]:
+        return {name: observation[name] for name in self.observation_space.spaces}  # type: ignore[attr-defined]
+
+
+def is_batched(env_id: str) -> bool:
+    """Does `make` step this id in batches (else one copy after the other)?"""
+    return env_id in MINIGRID_IDS or env_id.removeprefix("envs:") in own_ids()
+
+
+def own_ids() -> list[str]:
+    """Ids of the worlds of this package."""
+    ours = (spec for spec in gym.registry.values() if isinstance(spec.vector_entry_point, str))
+    return [spec.id for spec in ours if str(spec.vector_entry_point).startswith(f"{envs.__name__}.")]
+
+
+def single(env_id: str, **kwargs: Any) -> gym.Env:
+    """One ordinary copy, with a readable observation."""
+    env = gym.make(env_id, disable_env_checker=True, **kwargs)
+    return Readable(env) if isinstance(env.observation_space, spaces.Dict) else env
+
+
+def make(
+    env_id: str,
+    n_envs: int,
+    *,
+    split: Literal["train", "eval"] = "train",
+    levels: int = 4096,
+    eval_levels: int = 512,
+    emit_labels: bool = False,
+    **kwargs: Any,
+) -> VectorEnv:
+    """N copies of `env_id` (any id of Gymnasium's registry, or `module:Id-v0`), not yet reset: see `reset`.
+
+    Args:
+        split: which levels a world with a level pool draws from; evaluation levels are unseen in training.
+        levels, eval_levels: sizes of the two pools (worlds with a pool only).
+        emit_labels: put ground truth into `infos["labels"]` (batched worlds; others may offer it themselves).
+        kwargs: arguments of the environment.
+
+    Raises:
+        gymnasium.error.Error: unknown id, or arguments that the environment refuses.
+    """
+    if env_id in MINIGRID_IDS:
+        from envs import minigrid
+
+        return minigrid.make(
+            env_id, n_envs, split=split, levels=levels, eval_levels=eval_levels, emit_labels=emit_labels, **kwargs
+        )
+    if is_batched(env_id):
+        return gym.make_vec(
+            env_id, n_envs, vectorization_mode="vector_entry_point", emit_labels=emit_labels, **kwargs
+        ).unwrapped
+    copies = [functools.partial(single, env_id, **kwargs) for _ in range(n_envs)]
+    return SyncVectorEnv(copies, autoreset_mode=AutoresetMode.SAME_STEP)
+
+
+def reset(env: VectorEnv, seed: int | np.random.SeedSequence) -> Any:
+    """Fresh episodes in every copy; returns obs. Copies are seeded through SeedSequence: `seed + i` would make
+    neighbouring runs share most of their episodes."""
+    sequence = seed if isinstance(seed, np.random.SeedSequence) else np.random.SeedSequence(seed)
+    words = [int(word) for word in sequence.generate_state(env.num_envs)]
+    if isinstance(env, BatchedWorld):
+        return env.reset(seed=words[0])[0]
+    return env.reset(seed=words)[0]
+
+
+class Told(gym.vector.VectorWrapper):
+    """A `SyncVectorEnv` whose copies offer ground truth by methods `oracle() -> action` or `labels() -> dict`."""
+
+    label_spaces: dict[str, spaces.Space] = {}
+
+    def oracle(self) -> np.ndarray:
+        return np.stack([copy.unwrapped.oracle() for copy in self.env.envs])  # type: ignore[attr-defined]
+
+    def labels(self) -> dict[str, np.ndarray]:
+        told = [copy.unwrapped.labels() for copy in self.env.envs]  # type: ignore[attr-defined]
+        return {name: np.stack([np.asarray(one[name]) for one in told]) for name in told[0]}
+
+
+def told(env: VectorEnv) -> Any:
+    """`env` with `oracle()` and `labels()` over all copies."""
+    return env if isinstance(env, BatchedWorld) else Told(env)

@@ -1,0 +1,172 @@
+"""The main table: one row per environment and agent, and the sentences that its numbers allow.
+
+Numbers are over seeds: IQM and mean with the 95 % bootstrap interval of the IQM, from final evaluations only.
+
+    score = (return - random) / (oracle - random),   random, oracle: mean return of those arms in the same environment
+
+Source: Agarwal et al. 2021 (statistics, see `sandbox.statistics`); the normalisation is Atari's human-normalised score
+with an oracle for the human. Different here: the score is null where a world has no oracle or one that is not above
+random (dividing by a difference below zero would turn the order around); both ends count as known exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sandbox import energy, statistics
+from sandbox.analyses import _format
+from sandbox.analyses._arms import ORACLE, PLAIN, RANDOM, Arm, Run, by_env
+
+LABELS = ("actions", "states", "rewards", "terminations")
+SHARED = ("steps", "world", "learner", "evaluation", "device")  # what arms must have in common to be compared
+HEADER = ("env", "agent", "runs", "success", "return", "score", "steps", "labels", "rewards seen", "CPU s", "joules")
+
+
+def analyse(runs: Sequence[Run], folder: Path) -> Path:
+    """Write table.json, table.csv and table.md into `folder`; returns the last."""
+    lines, said = rows(runs), claims(runs)
+    (folder / "table.json").write_text(_format.to_json(folder.resolve().parent.name, lines, said), "utf-8")
+    (folder / "table.csv").write_text(_format.to_csv(lines), "utf-8")
+    path = folder / "table.md"
+    path.write_text(markdown(lines, said), "utf-8")
+    return path
+
+
+def rows(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """One JSON-ready dict per (env, agent), in the order of `arms`.
+
+    "runs" counts finished runs, "failed" those that ended in an error; every other number is over the finished ones
+    and null without any: steps, labels, cpu_seconds, seconds (wall) and joules are means per run.
+    """
+    envs = by_env(runs)
+    return [_row(arm, _ends(envs[arm.env])) for arm in chain.from_iterable(envs.values())]
+
+
+def claims(runs: Sequence[Run], margin: float | None = None) -> list[dict[str, Any]]:
+    """What may be said of each pair worth comparing, JSON-ready: difference = a - b, its interval, n, and a sentence.
+
+    Pairs: every learning arm against the plain learner, every self-taught arm against every supervised one. Metric:
+    score where both have one, else success, else return. Paired by seed where both arms have the same seeds. `n` is
+    the number of seeds of the smaller arm. No correction for the number of pairs is made.
+    """
+    return [_claim(a, b, _ends(group), margin) for group in by_env(runs).values() for a, b in _pairs(group)]
+
+
+def markdown(lines: Sequence[dict[str, Any]], said: Sequence[dict[str, Any]]) -> str:
+    """The table and, below it, the claims."""
+    text = _format.markdown_table(HEADER, [_cells(line) for line in lines])
+    text += "\nIQM over seeds [95 % bootstrap interval]; steps, labels (actions + states), costs: means per run.\n"
+    if said:
+        text += f"\n{len(said)} comparisons, each with its own 95 % interval (no correction for their number):\n\n"
+    return text + "".join(f"* {_format.escape(claim['env'])}: {_format.escape(claim['text'])}\n" for claim in said)
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    """A row's cells for people."""
+    told = row["labels"] and row["labels"]["actions"] + row["labels"]["states"]
+    numbers = [_format.bracket(row[metric]) for metric in ("success", "return", "score")]
+    counts = [row["steps"], told, row["labels"] and row["labels"]["rewards"], row["cpu_seconds"]]
+    names = [row["env"], row["agent"], _format.runs(row)]
+    return [*names, *numbers, *map(_format.count, counts), _format.joules(row["joules"])]
+
+
+def _row(arm: Arm, ends: tuple[float, float] | None) -> dict[str, Any]:
+    values = {metric: _values(arm, metric, ends) for metric in ("success", "return", "score")}
+    results, n = arm.results, len(arm.done)
+    spent = energy.add_joules([result["cost"]["joules"] for result in results])
+    return {
+        "env": arm.env,
+        "agent": arm.agent,
+        "runs": n,
+        "failed": arm.failed,
+        "steps": _mean([result["steps"] for result in results]),
+        **{metric: _summary(scores) for metric, scores in values.items()},
+        "labels": {kind: arm.labels(kind) for kind in LABELS} if n else None,
+        "cpu_seconds": _mean([result["cost"]["cpu_seconds"] for result in results]),
+        "joules": {**spent, "value": None if spent["value"] is None else spent["value"] / n} if n else None,
+        "median": {metric: None if scores is None else float(np.median(scores)) for metric, scores in values.items()},
+        "seconds": _mean([result["cost"]["wall_seconds"] for result in results]),
+        "levels": "; ".join(sorted({str(result["evaluation"]["levels"]) for result in results})),
+        "privileged": sorted({name for result in results for name in result["privileged"]}),
+        "seeds": arm.seeds,
+        "unfinished": arm.unfinished,
+    }
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if values else None
+
+
+def _summary(scores: np.ndarray | None) -> dict[str, float | None] | None:
+    if scores is None:
+        return None
+    result = statistics.interval(scores)
+    return {"iqm": result.value, "mean": float(scores.mean()), "low": result.low, "high": result.high}
+
+
+def _ends(group: Sequence[Arm]) -> tuple[float, float] | None:
+    """(mean return of random, of oracle) in one environment; None unless both are there and the oracle is above."""
+    means = {arm.agent: scores.mean() for arm in group if (scores := arm.scores("return")) is not None}
+    if RANDOM not in means or ORACLE not in means or not means[ORACLE] > means[RANDOM]:
+        return None
+    return float(means[RANDOM]), float(means[ORACLE])
+
+
+def _values(arm: Arm, metric: str, ends: tuple[float, float] | None) -> np.ndarray | None:
+    """[runs] of "success", "return" or "score"."""
+    if metric != "score":
+        return arm.scores(metric)
+    returns = arm.scores("return")
+    return None if returns is None or ends is None else (returns - ends[0]) / (ends[1] - ends[0])
+
+
+def _pairs(group: Sequence[Arm]) -> list[tuple[Arm, Arm]]:
+    """(a, b) without repetition; arms without a finished run have nothing to say."""
+    learning = [arm for arm in group if arm.learns and arm.done]
+    base = [arm for arm in learning if arm.agent == PLAIN]
+    against_plain = [(arm, plain) for plain in base for arm in learning if arm is not plain]
+    told, taught = ([arm for arm in learning if arm.supervised is flag] for flag in (True, False))
+    return against_plain + [(a, b) for a in taught for b in told if PLAIN not in (a.agent, b.agent)]
+
+
+def _claim(a: Arm, b: Arm, ends: tuple[float, float] | None, margin: float | None) -> dict[str, Any]:
+    metric, x, y = _common(a, b, ends)
+    paired = a.seeds == b.seeds
+    result = statistics.difference(x, y, paired=paired)
+    return {
+        "env": a.env,
+        "metric": metric,
+        "a": a.agent,
+        "b": b.agent,
+        "difference": result.value,
+        "low": result.low,
+        "high": result.high,
+        "n": result.n,
+        "text": _text(a, b, metric, result, margin),
+    }
+
+
+def _common(a: Arm, b: Arm, ends: tuple[float, float] | None) -> tuple[str, np.ndarray, np.ndarray]:
+    """The first of score, success, return that both arms have, and its values."""
+    for metric in ("score", "success", "return"):
+        x, y = _values(a, metric, ends), _values(b, metric, ends)
+        if x is not None and y is not None:
+            return metric, x, y
+    raise ValueError(f"{a.agent} and {b.agent} share no metric in {a.env}")
+
+
+def _text(a: Arm, b: Arm, metric: str, result: statistics.Estimate, margin: float | None) -> str:
+    """The verdict with its metric and everything that makes the two arms less than comparable."""
+    for arm in (a, b):
+        if len(set(arm.seeds)) < len(arm.seeds):
+            return f"{a.agent} against {b.agent}: no winner named, {arm.agent} has a seed twice (settings differ)"
+    notes = [f"{arm.failed} failed runs of {arm.agent} left out" for arm in (a, b) if arm.failed]
+    unlike = [key for key in SHARED if a.setting(key) != b.setting(key)]
+    if unlike:
+        notes.append(f"not the same {', '.join(unlike)}")
+    return "; ".join([f"{metric}: {statistics.verdict(a.agent, b.agent, result, margin)}", *notes])

@@ -1,0 +1,88 @@
+"""Evaluation: extrinsic reward only, fixed seeds, unseen levels where the world has them.
+
+Every copy plays a fixed number of episodes, so that short episodes are not counted more often than long ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from agents.vec_env import GymnasiumVecEnv
+from envs import vector
+from sandbox.config import Experiment
+
+STREAM = 2  # of SeedSequence([seed, stream]): evaluation never shares random numbers with training
+
+
+class Predictor(Protocol):
+    """SB3's policy contract: agents and baselines are evaluated alike."""
+
+    def predict(
+        self, observation: Any, state: Any = None, episode_start: np.ndarray | None = None, deterministic: bool = False
+    ) -> tuple[np.ndarray, Any]: ...
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One entry per episode, in a fixed order; `successes` is None where the world knows no success."""
+
+    returns: list[float]
+    lengths: list[int]
+    successes: list[bool] | None
+    levels: str
+
+    @property
+    def mean_return(self) -> float:
+        return float(np.mean(self.returns))
+
+    @property
+    def success_rate(self) -> float | None:
+        return None if self.successes is None else float(np.mean(self.successes))
+
+
+class Evaluator:
+    """Plays `episodes` episodes with any predictor; the environment is built once."""
+
+    def __init__(self, experiment: Experiment, episodes: int, *, batched: bool) -> None:
+        self.episodes, self.deterministic = episodes, experiment.evaluation.deterministic
+        self.seed = experiment.seed
+        copies = episodes if batched else min(episodes, 10)
+        world = experiment.world
+        self.env = vector.make(world.id, copies, split="eval", levels=world.levels, eval_levels=world.eval_levels, **world.kwargs)
+        self.vec = GymnasiumVecEnv(self.env)
+        self.levels = getattr(self.env, "levels_note", None) or "fresh seeds"
+
+    def __call__(self, predictor: Predictor) -> Evaluation:
+        with torch.random.fork_rng():
+            torch.manual_seed(int(np.random.SeedSequence([self.seed, STREAM]).generate_state(1)[0]))
+            if hasattr(predictor, "bind"):
+                predictor.bind(vector.told(self.env))
+            return self._play(predictor)
+
+    def _play(self, predictor: Predictor) -> Evaluation:
+        n = self.env.num_envs
+        quota = np.full(n, self.episodes // n) + (np.arange(n) < self.episodes % n)
+        done: list[list[dict[str, Any]]] = [[] for _ in range(n)]
+        obs = self.vec.begin(vector.reset(self.env, np.random.SeedSequence([self.seed, STREAM])))
+        state, starts = None, np.ones(n, bool)
+        while any(len(d) < q for d, q in zip(done, quota, strict=True)):
+            actions, state = predictor.predict(obs, state, starts, self.deterministic)
+            obs, _, starts, infos = self.vec.step(actions)
+            for i in np.flatnonzero(starts):
+                if len(done[i]) < quota[i]:
+                    done[i].append(infos[i])
+        played = [info for infos_of_copy in done for info in infos_of_copy]
+        known = all("is_success" in info for info in played)
+        return Evaluation(
+            [info["episode"]["r"] for info in played],
+            [info["episode"]["l"] for info in played],
+            [info["is_success"] for info in played] if known else None,
+            self.levels,
+        )
+
+    def close(self) -> None:
+        self.vec.close()

@@ -1,0 +1,515 @@
+"""One experiment from its configuration to its result: the wiring, in the order in which the data flows.
+
+Exact resume: at a checkpoint boundary (a whole number of rollouts) every random stream is seeded anew from
+SeedSequence([seed, stream, boundary]), interrupted or not; worlds of ours save their arrays; any other environment
+starts fresh episodes there, interrupted or not.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import random
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import Logger
+
+from agents.context import Context
+from agents.encoders import default_encoder
+from agents.learners._policy import MlpPolicy
+from agents.learners.ppo import PPO
+from agents.supervised import Supervised
+from agents.vec_env import GymnasiumVecEnv
+from envs import vector
+from envs.batched import BatchedWorld
+from sandbox import checkpoint, energy, preflight, registry
+from sandbox.config import Experiment, agent_of
+from sandbox.energy import Meter
+from sandbox.errors import SandboxError, UsageError
+from sandbox.evaluate import Evaluation, Evaluator
+from sandbox.metrics import RunWriter
+from sandbox.registry import AgentSpec
+from sandbox.runs import Run, write_json
+
+LEARN, WORLD, _EVALUATION, LABELS = range(4)  # streams of SeedSequence([seed, stream, boundary])
+BATCHED_INTERVAL = 20  # rollouts between checkpoints of a world that saves its state
+EPISODES_BETWEEN = 20  # episode limits per copy between checkpoints of one that starts afresh there
+UNKNOWN_LIMIT = 1000  # steps, for an environment that declares no episode limit
+Progress = Callable[[int, int, dict[str, float]], None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An experiment with everything decided: what `--dry-run` prints and the run then does."""
+
+    experiment: Experiment
+    spec: AgentSpec
+    batched: bool
+    copies: int
+    n_steps: int
+    rollouts: int
+    interval: int
+    episodes: int
+    encoder: str
+
+    @property
+    def per_rollout(self) -> int:
+        return self.copies * self.n_steps
+
+    @property
+    def trains(self) -> bool:
+        return self.spec.base.name == "ppo"
+
+
+def plan(experiment: Experiment) -> Plan:
+    """Resolve what the configuration leaves open, and refuse what cannot run.
+
+    Raises:
+        UsageError, EnvironmentFailed, NoResources: before anything is allocated.
+    """
+    spec = agent_of(experiment)
+    world = experiment.world
+    env = preflight.check_environment(world.id, world.kwargs)
+    batched = vector.is_batched(world.id)
+    copies = world.copies or (64 if batched else 8)
+    n_steps = experiment.learner.n_steps
+    if experiment.steps < copies * n_steps:  # a short try-out: a shorter rollout rather than none
+        n_steps = experiment.steps // copies
+        if n_steps < 2 and spec.base.name == "ppo":
+            raise UsageError(f"{experiment.steps} steps are too few for {copies} copies; at least {2 * copies} are needed")
+    _check_supervision(spec, env, world.id, batched)
+    rollouts = max(1, experiment.steps // (copies * max(n_steps, 1)))
+    limit = env.spec.max_episode_steps if env.spec and env.spec.max_episode_steps else UNKNOWN_LIMIT
+    interval = BATCHED_INTERVAL if batched else math.ceil(EPISODES_BETWEEN * limit / max(n_steps, 1))
+    resolved = Plan(
+        experiment, spec, batched, copies, n_steps, rollouts, experiment.checkpoint_rollouts or interval,
+        experiment.evaluation.episodes or (100 if batched else 20), _encoder_name(spec, env.observation_space),
+    )  # fmt: skip
+    preflight.check_memory(
+        preflight.rollout_bytes(experiment, env.observation_space, copies, n_steps), f"{copies} copies x {n_steps} steps"
+    )
+    return resolved
+
+
+def _encoder_name(spec: AgentSpec, space: gym.Space) -> str:
+    chosen = spec.get("encoders")
+    return chosen.name if chosen else default_encoder(space)
+
+
+def _check_supervision(spec: AgentSpec, env: gym.Env, env_id: str, batched: bool) -> None:
+    names = {spec.base.name, *(part.name for part in spec.parts)}
+    base: Any = env.unwrapped
+    oracle = batched or hasattr(base, "oracle")
+    if names & {"bc", "oracle"} and not oracle:
+        raise UsageError(
+            f"{str(spec)!r} needs an oracle, and {env_id!r} has none; those that have one: DeepSea-v0 and the batched "
+            "MiniGrid ids (`sandbox list worlds`). Your own environment offers one by a method oracle() -> action"
+        )
+    if "state" in names and not (batched or hasattr(base, "labels")):
+        raise UsageError(f"{str(spec)!r} needs state labels, and {env_id!r} offers none (a method labels() -> dict)")
+
+
+# ---------------------------------------------------------------------- the run
+
+
+def execute(
+    run: Run,
+    plan_: Plan,
+    *,
+    progress: Progress = lambda _done, _total, _metrics: None,
+    should_stop: Callable[[], SandboxError | None] = lambda: None,
+    warn: Callable[[str], None] = lambda _text: None,
+    command: str = "",
+) -> dict[str, Any]:
+    """Run (or resume) one experiment in its folder to its result, which is also written to result.json.
+
+    Raises:
+        SandboxError: the run stopped; its last verified checkpoint stays.
+    """
+    torch.set_num_threads(1)
+    found = checkpoint.latest(run.path / "checkpoints", warn)
+    state = found[1] if found else None
+    with Meter() as meter:
+        writer = RunWriter(run.path, position=state["position"] if state else None, warn=warn)
+        session = Session(run, plan_, writer, progress, should_stop, meter, state)
+        try:
+            if state is None:
+                session.describe(command)
+            result = session.execute()
+        finally:
+            session.close()
+    write_json(run.path / "result.json", result)
+    return result
+
+
+class Session:
+    """The parts of a run that live in this process."""
+
+    def __init__(
+        self,
+        run: Run,
+        plan_: Plan,
+        writer: RunWriter,
+        progress: Progress,
+        should_stop: Callable[[], SandboxError | None],
+        meter: Meter,
+        state: dict[str, Any] | None,
+    ) -> None:
+        self.run, self.plan, self.writer, self.progress = run, plan_, writer, progress
+        self.should_stop, self.meter, self.state = should_stop, meter, state
+        self.experiment = plan_.experiment
+        self.logger = Logger(folder=str(run.path), output_formats=[writer])
+        self.evaluator = Evaluator(self.experiment, plan_.episodes, batched=plan_.batched)
+        self.ledger = {"actions": 0, "states": 0, "rewards": 0, "terminations": 0}
+        self.spent = [state["cost"]] if state else []
+        self.vec: GymnasiumVecEnv | None = None
+
+    def describe(self, command: str) -> None:
+        """Configuration and command as text in TensorBoard."""
+        config = json.dumps(self.run.config, indent=2)
+        self.writer.text("configuration", f"```json\n{config}\n```", 0)
+        if command:
+            self.writer.text("command", f"    {command}", 0)
+
+    def close(self) -> None:
+        self.evaluator.close()
+        if self.vec is not None:
+            self.vec.close()
+        self.writer.close()
+
+    # -------------------------------------------------------------- by kind of agent
+
+    def execute(self) -> dict[str, Any]:
+        base = self.plan.spec.base
+        seed_everything(self.experiment.seed, LEARN, 0)
+        if self.plan.trains:
+            predictor, steps = self._train()
+        elif base.kind == "reference":
+            space = self.evaluator.env.single_action_space
+            predictor, steps = registry.load("reference", base.name)(space, seed=self.experiment.seed), 0
+        else:
+            predictor, steps = self._fit_policy()
+        evaluation = self.evaluate(predictor, steps)
+        return self._result(evaluation, steps)
+
+    def _fit_policy(self) -> tuple[Any, int]:
+        """A supervised baseline that learns to act."""
+        env = self.evaluator.env
+        make_policy = functools.partial(self._new_policy, env.single_observation_space, env.single_action_space)
+        context = Context(env.single_observation_space, env.single_action_space, 1, self._new_encoder, make_policy)
+        part = self._build(self.plan.spec.base, context)
+        self._fit(part)
+        return part.policy, part.steps
+
+    def _fit(self, part: Supervised) -> None:
+        sequence = np.random.SeedSequence([self.experiment.seed, LABELS])
+        metrics = part.fit(functools.partial(self._labelled_env, sequence), int(sequence.generate_state(1)[0]))
+        if part.steps > self.experiment.steps:
+            raise UsageError(
+                f"{self.experiment.agent!r} takes {part.steps} environment steps to collect its labels, more than the "
+                f"budget of {self.experiment.steps}; raise --steps or ask for fewer labels"
+            )
+        self.ledger["actions"] += part.action_labels
+        self.ledger["states"] += part.state_labels
+        for name, value in metrics.items():
+            self.logger.record(f"supervised/{name}", value)
+        self.logger.dump(part.steps)
+        self.progress(part.steps, self.experiment.steps, metrics)
+
+    def _labelled_env(self, sequence: np.random.SeedSequence, copies: int) -> tuple[Any, Any]:
+        world = self.experiment.world
+        env = vector.make(world.id, copies, levels=world.levels, eval_levels=world.eval_levels, **world.kwargs)
+        return vector.told(env), vector.reset(env, sequence)
+
+    # -------------------------------------------------------------- reinforcement learning
+
+    def _train(self) -> tuple[PPO, int]:
+        experiment, plan_ = self.experiment, self.plan
+        world = experiment.world
+        env = vector.make(
+            world.id, plan_.copies, levels=world.levels, eval_levels=world.eval_levels,
+            emit_labels=False, **world.kwargs,
+        )  # fmt: skip
+        self.vec = GymnasiumVecEnv(env)
+        model = self._new_model(self.vec)
+        spent_on_labels = self._supervise_encoder(model)
+        total = ((experiment.steps - spent_on_labels) // plan_.per_rollout) * plan_.per_rollout
+        if total <= 0:
+            raise UsageError(f"no environment steps are left for learning after {spent_on_labels} for labels; raise --steps")
+        model.set_logger(self.logger)
+        boundary = Boundary(self, total, spent_on_labels)
+        if self.state is None:
+            model.ep_info_buffer, model.ep_success_buffer = deque(maxlen=100), deque(maxlen=100)
+            model.num_timesteps = 0
+            self._fresh_episodes(model, 0)
+        else:
+            self._restore(model, self.state)
+        if model.num_timesteps < total:
+            model.learn(total - model.num_timesteps, callback=boundary, reset_num_timesteps=False)
+            boundary.save()
+        steps = model.num_timesteps
+        pretrained = min(steps, model.objective.pretrain_steps) if _pretrains(model) else 0
+        self.ledger |= {"rewards": steps - pretrained, "terminations": steps}
+        return model, steps + spent_on_labels
+
+    def _new_encoder_kwargs(self) -> tuple[type, dict[str, Any]]:
+        chosen = self.plan.spec.get("encoders")
+        return registry.load("encoders", self.plan.encoder), dict(chosen.options) if chosen else {}
+
+    def _new_encoder(self) -> Any:
+        encoder, options = self._new_encoder_kwargs()
+        return encoder(self.evaluator.env.single_observation_space, **options)
+
+    def _policy_kwargs(self) -> dict[str, Any]:
+        encoder, options = self._new_encoder_kwargs()
+        return {
+            "features_extractor_class": encoder,
+            "features_extractor_kwargs": options,
+            "net_arch": list(self.experiment.learner.net_arch),
+            "optimizer_kwargs": {"eps": 1e-5, "fused": True},
+        }
+
+    def _new_policy(self, observation_space: gym.Space, action_space: gym.Space) -> MlpPolicy:
+        rate = self.experiment.learner.learning_rate
+        return MlpPolicy(observation_space, action_space, lambda _progress: rate, **self._policy_kwargs())
+
+    def _build(self, part: registry.Part, context: Context) -> Any:
+        return registry.load(part.kind, part.name)(context, **part.options)
+
+    def _new_model(self, vec: GymnasiumVecEnv) -> PPO:
+        learner, spec = self.experiment.learner, self.plan.spec
+        bonus, objective = spec.get("curiosity"), spec.get("objectives")
+        return PPO(
+            MlpPolicy,
+            vec,
+            learning_rate=learner.learning_rate,
+            n_steps=self.plan.n_steps,
+            batch_size=min(learner.batch_size, self.plan.per_rollout),
+            n_epochs=learner.n_epochs,
+            gamma=learner.gamma,
+            gae_lambda=learner.gae_lambda,
+            clip_range=learner.clip_range,
+            ent_coef=learner.ent_coef,
+            vf_coef=learner.vf_coef,
+            max_grad_norm=learner.max_grad_norm,
+            policy_kwargs=self._policy_kwargs(),
+            seed=int(np.random.SeedSequence([self.experiment.seed, LEARN]).generate_state(1)[0]),
+            device=self.experiment.device,
+            intrinsic=functools.partial(self._build, bonus) if bonus else None,
+            objective=functools.partial(self._build, objective) if objective else None,
+            intrinsic_weight=_weight(learner.intrinsic_weight, learner.intrinsic_decay_steps),
+            intrinsic_gamma=learner.intrinsic_gamma,
+            intrinsic_episodic=learner.intrinsic_episodic,
+            freeze_encoder=spec.get("supervised") is not None,
+        )
+
+    def _supervise_encoder(self, model: PPO) -> int:
+        """Train the encoder on state labels where the agent asks for it; returns the steps that took."""
+        wanted = self.plan.spec.get("supervised")
+        if wanted is None:
+            return 0
+        if self.state is not None:  # the checkpoint holds the trained weights; the ledger is a matter of count
+            self.ledger["states"] = self.state["ledger"]["states"]
+            return int(self.state["label_steps"])
+        part = self._build(wanted, Context(model.observation_space, model.action_space, 1, self._new_encoder))
+        self._fit(part)
+        model.load_encoder(part.encoder)
+        return part.steps
+
+    # -------------------------------------------------------------- boundaries
+
+    def _fresh_episodes(self, model: PPO, boundary: int) -> None:
+        assert self.vec is not None
+        sequence = np.random.SeedSequence([self.experiment.seed, WORLD, boundary])
+        model._last_obs = self.vec.begin(vector.reset(self.vec.env, sequence))
+        model._last_episode_starts = np.ones(self.plan.copies, bool)
+        if model.intrinsic is not None:
+            model.intrinsic.new_episodes()
+
+    def cross(self, model: PPO, boundary: int) -> None:
+        """Seed every stream anew; interrupted or not, the run goes on identically from here."""
+        assert self.vec is not None
+        seed_everything(self.experiment.seed, LEARN, boundary)
+        if isinstance(self.vec.env, BatchedWorld):
+            self.vec.env.reseed(np.random.SeedSequence([self.experiment.seed, WORLD, boundary]))
+        elif boundary > 0:
+            self._fresh_episodes(model, boundary)
+
+    def save(self, model: PPO, label_steps: int) -> None:
+        assert self.vec is not None and model.ep_info_buffer is not None and model.ep_success_buffer is not None
+        env = self.vec.env
+        tree = {
+            "policy": model.policy.state_dict(),
+            "optimizer": model.policy.optimizer.state_dict(),
+            "intrinsic": model.intrinsic.state_dict() if model.intrinsic else None,
+            "intrinsic_optimiser": _optimiser_state(model),
+            "intrinsic_scale": model.intrinsic_scale.state_dict(),
+            "objective": model.objective.state_dict() if model.objective else None,
+            "world": env.state_dict() if isinstance(env, BatchedWorld) else None,
+            "vec": self.vec.state_dict(),
+            "last_obs": model._last_obs,
+            "last_episode_starts": model._last_episode_starts,
+            "num_timesteps": model.num_timesteps,
+            "n_updates": model._n_updates,
+            "episodes": list(model.ep_info_buffer),
+            "successes": list(model.ep_success_buffer),
+            "position": self.writer.position(model.num_timesteps),
+            "ledger": dict(self.ledger),
+            "label_steps": label_steps,
+            "cost": self.cost(),
+        }
+        checkpoint.save(self.run.path / "checkpoints", model.num_timesteps, tree)
+
+    def _restore(self, model: PPO, state: dict[str, Any]) -> None:
+        assert self.vec is not None
+        model.policy.load_state_dict(state["policy"])
+        model.policy.optimizer.load_state_dict(state["optimizer"])
+        model.intrinsic_scale.load_state_dict(state["intrinsic_scale"])
+        if model.intrinsic is not None:
+            model.intrinsic.load_state_dict(state["intrinsic"])
+            if model.intrinsic.optimiser is not None:
+                model.intrinsic.optimiser.load_state_dict(state["intrinsic_optimiser"])
+        if model.objective is not None:
+            model.objective.load_state_dict(state["objective"])
+        if isinstance(self.vec.env, BatchedWorld):
+            self._fresh_episodes(model, 0)
+            self.vec.env.load_state_dict(state["world"])
+            if model.intrinsic is not None:
+                model.intrinsic.load_state_dict(state["intrinsic"])
+        self.vec.load_state_dict(state["vec"])
+        model._last_obs, model._last_episode_starts = state["last_obs"], state["last_episode_starts"]
+        model.num_timesteps, model._n_updates = state["num_timesteps"], state["n_updates"]
+        model.ep_info_buffer = deque(state["episodes"], maxlen=100)
+        model.ep_success_buffer = deque(state["successes"], maxlen=100)
+
+    # -------------------------------------------------------------- measuring
+
+    def evaluate(self, predictor: Any, steps: int) -> Evaluation:
+        evaluation = self.evaluator(predictor)
+        self.logger.record("eval/mean_reward", evaluation.mean_return)
+        self.logger.record("eval/mean_ep_length", float(np.mean(evaluation.lengths)))
+        metrics = {"return": evaluation.mean_return}
+        if evaluation.success_rate is not None:
+            self.logger.record("eval/success_rate", evaluation.success_rate)
+            metrics["success"] = evaluation.success_rate
+        self.logger.dump(steps)
+        self.progress(steps, self.experiment.steps, metrics)
+        return evaluation
+
+    def cost(self) -> dict[str, Any]:
+        """What this run has cost so far, earlier processes of it included."""
+        return energy.add(*self.spent, self.meter.cost())
+
+    def _result(self, evaluation: Evaluation, steps: int) -> dict[str, Any]:
+        success = evaluation.successes
+        privileged = [f"{part.name}: state labels" for part in self.plan.spec.parts if part.kind == "supervised"]
+        if self.plan.spec.base.name in ("bc", "oracle"):
+            privileged.append(f"{self.plan.spec.base.name}: the world's oracle")
+        result = {
+            "schema": 1,
+            "status": "done",
+            "agent": self.experiment.agent,
+            "env": self.experiment.world.id,
+            "seed": self.experiment.seed,
+            "steps": steps,
+            "evaluation": {
+                "episodes": len(evaluation.returns),
+                "levels": evaluation.levels,
+                "deterministic": self.experiment.evaluation.deterministic,
+            },
+            "return": {"mean": evaluation.mean_return, "episodes": evaluation.returns},
+            "success": None if success is None else {"mean": float(np.mean(success)), "episodes": success},
+            "labels": self.ledger,
+            "privileged": privileged,
+            "cost": self.cost(),
+        }
+        shown = {"eval/mean_reward": evaluation.mean_return}
+        if success is not None:
+            shown["eval/success_rate"] = float(np.mean(success))
+        self.writer.hparams(self.run.config, shown)
+        return result
+
+
+class Boundary(BaseCallback):
+    """At the start of each rollout: evaluate where due, save where due, re-seed there, and stop where asked."""
+
+    def __init__(self, session: Session, total: int, label_steps: int) -> None:
+        super().__init__()
+        self.session, self.total, self.label_steps = session, total, label_steps
+        self.resumed_at = session.state["num_timesteps"] if session.state else None
+        points, rollouts = session.experiment.evaluation.points, total // session.plan.per_rollout
+        due = np.linspace(0, rollouts, points + 1)[:-1] if points else []  # the last point is the final evaluation
+        self.due = {int(round(k)) for k in due}
+        self.clock = time.monotonic()
+
+    def _on_rollout_start(self) -> None:
+        model: PPO = self.model  # type: ignore[assignment]
+        session, steps = self.session, model.num_timesteps
+        k = steps // session.plan.per_rollout
+        resumed, self.resumed_at = steps == self.resumed_at, None
+        boundary = k % session.plan.interval == 0
+        if not resumed:
+            if k in self.due:
+                session.evaluate(model, steps)
+            if boundary and k > 0:
+                self.save()
+        if boundary:
+            session.cross(model, k // session.plan.interval)
+        self._report(model)
+        stop = session.should_stop()
+        if stop is not None:
+            raise stop
+
+    def save(self) -> None:
+        self.session.save(self.model, self.label_steps)  # type: ignore[arg-type]
+
+    def _report(self, model: PPO) -> None:
+        successes = model.ep_success_buffer or ()
+        metrics = {"success": float(np.mean(successes))} if len(successes) else {}
+        episodes = model.ep_info_buffer or ()
+        if len(episodes):
+            metrics["return"] = float(np.mean([episode["r"] for episode in episodes]))
+        self.session.progress(model.num_timesteps + self.label_steps, self.session.experiment.steps, metrics)
+
+    def _on_rollout_end(self) -> None:
+        now = time.monotonic()
+        cost = self.session.meter.cost()
+        self.logger.record("system/cpu_seconds", cost["cpu_seconds"])
+        self.logger.record("system/memory_mb", cost["peak_memory_mb"])
+        self.logger.record("time/rollout_seconds", now - self.clock)
+        self.clock = now
+
+    def _on_step(self) -> bool:
+        return True
+
+
+def seed_everything(seed: int, stream: int, boundary: int) -> None:
+    """All global generators, from SeedSequence (neighbouring seeds share nothing)."""
+    words = np.random.SeedSequence([seed, stream, boundary]).generate_state(3)
+    torch.manual_seed(int(words[0]))
+    np.random.seed(int(words[1]))  # noqa: NPY002 - SB3 permutes minibatches with the global generator
+    random.seed(int(words[2]))
+
+
+def _weight(weight: float, decay_steps: int | None) -> float | Callable[[int], float]:
+    if decay_steps is None:
+        return weight
+    return lambda steps: weight * max(0.0, 1.0 - steps / decay_steps)
+
+
+def _optimiser_state(model: PPO) -> dict[str, Any] | None:
+    optimiser = model.intrinsic.optimiser if model.intrinsic else None
+    return optimiser.state_dict() if optimiser else None
+
+
+def _pretrains(model: PPO) -> bool:
+    return model.objective is not None and model.objective.mode != "auxiliary"

@@ -1,0 +1,125 @@
+"""Checks before anything is allocated or trained: does the environment keep its own contract, does it fit in memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+
+from envs import vector
+from sandbox.config import Experiment
+from sandbox.errors import EnvironmentFailed, NoResources, UsageError, did_you_mean
+
+STEPS = 20
+ACTIONS = (spaces.Discrete, spaces.Box, spaces.MultiDiscrete, spaces.MultiBinary)
+
+
+def make_checked(env_id: str, kwargs: dict[str, Any]) -> gym.Env:
+    """One copy of the environment, or a UsageError that says what is wrong with the name or the arguments."""
+    try:
+        return vector.single(env_id, **kwargs)
+    except gym.error.Error as error:
+        known = [*vector.own_ids(), *gym.registry]
+        raise UsageError(
+            f"unknown environment {env_id!r}: {error}.{did_you_mean(env_id, known)} `sandbox list worlds` shows ours; "
+            "your own is named module:Id-v0, with module.py in the current folder"
+        ) from error
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"environment {env_id!r}: {error}; the part before the colon is a module that Python can import "
+            "(the current folder is searched last)"
+        ) from error
+    except TypeError as error:
+        raise UsageError(f"environment {env_id!r} refuses the arguments {kwargs}: {error}") from error
+    except Exception as error:
+        raise EnvironmentFailed(f"environment {env_id!r} could not be made: {type(error).__name__}: {error}") from error
+
+
+def check_environment(env_id: str, kwargs: dict[str, Any]) -> gym.Env:
+    """Make one copy and play a few random steps against its declared spaces. Returns the copy (closed)."""
+    env = make_checked(env_id, kwargs)
+    if not isinstance(env.action_space, ACTIONS):
+        raise UsageError(f"environment {env_id!r}: the learner cannot act in {env.action_space}; wrap it")
+    try:
+        _play(env, env_id)
+    except (EnvironmentFailed, UsageError):
+        raise
+    except Exception as error:
+        raise EnvironmentFailed(f"environment {env_id!r} raised {type(error).__name__}: {error}") from error
+    finally:
+        env.close()
+    return env
+
+
+def _play(env: gym.Env, env_id: str) -> None:
+    env.action_space.seed(0)
+    obs, _ = env.reset(seed=0)
+    _check_obs(env, obs, env_id, "reset")
+    for step in range(1, STEPS + 1):
+        answer = env.step(env.action_space.sample())
+        if not isinstance(answer, tuple) or len(answer) != 5:
+            raise EnvironmentFailed(f"environment {env_id!r}: step must return five values, got {_short(answer)}")
+        obs, reward, terminated, truncated, info = answer
+        _check_obs(env, obs, env_id, f"step {step}")
+        if np.ndim(reward) != 0 or not np.isfinite(float(reward)):
+            raise EnvironmentFailed(f"environment {env_id!r}: step {step} returned the reward {_short(reward)}")
+        if not isinstance(info, dict):
+            raise EnvironmentFailed(f"environment {env_id!r}: step {step} returned no info dict but {_short(info)}")
+        if terminated or truncated:
+            obs, _ = env.reset()
+
+
+def _check_obs(env: gym.Env, obs: Any, env_id: str, when: str) -> None:
+    space = env.observation_space
+    if space.contains(obs):
+        return
+    parts = space.spaces if isinstance(space, spaces.Dict) else {"": space}
+    for name, part in parts.items():
+        value = obs.get(name) if isinstance(obs, dict) and name else obs
+        if not part.contains(value):
+            got = f"{getattr(value, 'dtype', type(value).__name__)} of shape {np.shape(value)}"
+            nan = " with NaN" if np.asarray(value).dtype.kind == "f" and np.isnan(value).any() else ""
+            where = f" part {name!r}" if name else ""
+            raise EnvironmentFailed(
+                f"environment {env_id!r}: the observation{where} at {when} does not fit its space: expected {part}, got {got}{nan}"
+            )
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def rollout_bytes(experiment: Experiment, observation_space: spaces.Space, copies: int, n_steps: int) -> int:
+    """Bytes that a run allocates for its rollout and for one update, roughly (observations twice, ten floats a step)."""
+    parts = observation_space.spaces.values() if isinstance(observation_space, spaces.Dict) else [observation_space]
+    per_step = sum(int(np.prod(part.shape or (1,))) * np.dtype(part.dtype).itemsize for part in parts)
+    return copies * n_steps * (2 * per_step + 40) + copies * 4 * per_step
+
+
+def check_memory(needed: int, what: str) -> None:
+    """NoResources if `needed` bytes exceed what the machine (or its container) has left."""
+    available = available_memory()
+    if available is not None and needed > available:
+        raise NoResources(
+            f"{what} would need {needed / 2**30:,.1f} GiB of memory, {available / 2**30:,.1f} GiB are available; "
+            "use fewer copies (--set world.copies=...) or shorter rollouts (--set learner.n_steps=...)"
+        )
+
+
+def available_memory() -> int | None:
+    """Bytes; None where the system does not tell."""
+    limits = []
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                limits.append(int(line.split()[1]) * 1024)
+        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+        if limit.isdigit():
+            limits.append(int(limit))
+    except (OSError, ValueError):
+        pass
+    return min(limits) if limits else None

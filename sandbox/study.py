@@ -1,0 +1,155 @@
+"""Agents x worlds x seeds: each run in a process of its own; what is done is skipped, what was cut is resumed.
+
+Workers are forked from a server that has already imported torch and numba, so that forty short runs do not import
+them forty times. A run that fails does not stop the others.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sandbox import runs
+from sandbox.config import Experiment, digest, to_dict
+from sandbox.errors import SandboxError, UsageError
+from sandbox.runs import Run
+from sandbox.signals import StopCheck
+
+GRACE = 60.0  # seconds that a stopped worker has to reach its next safe point
+
+
+@dataclass
+class Job:
+    """One run of a study and where it stands: waiting, running, done, skipped (done before), failed, stopped."""
+
+    run: Run
+    experiment: Experiment
+    state: str = "waiting"
+    message: str = ""
+    process: Any = field(default=None, repr=False)
+
+
+def prepare(experiments: list[Experiment], root: Path) -> list[Job]:
+    """The folder of every run, with its configuration, made where it is missing. Done ones are marked skipped."""
+    jobs = []
+    for experiment in experiments:
+        run = runs.create(folder_of(experiment, root), to_dict(experiment))
+        jobs.append(Job(run, experiment, "skipped" if run.status == "done" else "waiting"))
+    return jobs
+
+
+def folder_of(experiment: Experiment, root: Path) -> Path:
+    """<root>/<world>/<agent>-<digest>/seed-<k>"""
+    agent = f"{runs.slug(experiment.agent)}-{digest(experiment)}"
+    return root / runs.slug(experiment.world.id) / agent / f"seed-{experiment.seed}"
+
+
+def default_jobs() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def execute(
+    jobs: list[Job], workers: int, *, watch: Callable[[list[Job]], None], should_stop: StopCheck, command: str = ""
+) -> None:
+    """Run all waiting jobs, `workers` at a time; `watch` is called a few times a second with all of them.
+
+    Raises:
+        Interrupted, Stopped: after the running workers have stopped at a safe point.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["sandbox.worker"])
+    waiting = [job for job in jobs if job.state == "waiting"]
+    running: list[Job] = []
+    with _quiet_environment():
+        while waiting or running:
+            while waiting and len(running) < workers and should_stop() is None:
+                running.append(_start(context, waiting.pop(0), command))
+            for job in [job for job in running if not job.process.is_alive()]:
+                running.remove(job)
+                _finish(job)
+            watch(jobs)
+            stop = should_stop()
+            if stop is not None:
+                _stop(running)
+                watch(jobs)
+                raise stop
+            time.sleep(0.05)
+
+
+class _quiet_environment:  # noqa: N801 - a context manager
+    """One thread per worker: on networks this small a second thread gains little and costs much on shared cores."""
+
+    def __enter__(self) -> None:
+        self.before = os.environ.get("OMP_NUM_THREADS")
+        os.environ["OMP_NUM_THREADS"] = "1"
+
+    def __exit__(self, *_: object) -> None:
+        if self.before is None:
+            del os.environ["OMP_NUM_THREADS"]
+        else:
+            os.environ["OMP_NUM_THREADS"] = self.before
+
+
+def _start(context: Any, job: Job, command: str) -> Job:
+    from sandbox.worker import main
+
+    job.process = context.Process(target=main, args=(str(job.run.path), command), daemon=False)
+    job.process.start()
+    job.state = "running"
+    return job
+
+
+def _finish(job: Job) -> None:
+    code = job.process.exitcode
+    job.process.close()
+    job.process = None
+    if job.run.status == "done":
+        job.state = "done"
+    elif code in (75, 130):
+        job.state, job.message = "stopped", "stopped; the same command goes on"
+    else:
+        error = job.run.error
+        killed = f"killed by {signal.Signals(-code).name}" if code and code < 0 else f"exit {code}"
+        job.state, job.message = "failed", error["message"] if error else killed
+
+
+def _stop(running: list[Job]) -> None:
+    for job in running:
+        job.process.terminate()
+    deadline = time.monotonic() + GRACE
+    for job in running:
+        job.process.join(max(0.0, deadline - time.monotonic()))
+        if job.process.is_alive():
+            job.process.kill()
+            job.process.join()
+        _finish(job)
+
+
+def retry_message(jobs: list[Job]) -> str:
+    """What failed, one line each."""
+    lines = [f"  {job.run.path}: {job.message.splitlines()[0] if job.message else ''}" for job in jobs if job.state == "failed"]
+    return "\n".join(lines)
+
+
+def read_run(path: Path) -> tuple[Run, Experiment]:
+    """A run folder and its experiment.
+
+    Raises:
+        UsageError: `path` is no run.
+    """
+    from sandbox.config import load_experiment
+
+    run = Run(path)
+    if not run.config_file.exists():
+        raise UsageError(f"{path} is no run: it has no config.json (`sandbox list runs` shows what there is)")
+    return run, load_experiment(run.config_file)
+
+
+__all__ = ["Job", "SandboxError", "default_jobs", "execute", "folder_of", "prepare", "read_run", "retry_message"]

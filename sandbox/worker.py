@@ -1,0 +1,96 @@
+"""One run in one process: errors end in the run's folder and in an exit code."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable
+from multiprocessing import parent_process
+from pathlib import Path
+
+from agents.faults import EnvironmentFault, NonFinite
+from sandbox import runs
+from sandbox.errors import Diverged, EnvironmentFailed, SandboxError, Stopped
+from sandbox.experiment import Progress, execute, plan
+from sandbox.runs import Run
+from sandbox.signals import StopCheck, stop_requests
+
+
+def run_once(
+    run: Run,
+    *,
+    progress: Progress = lambda _done, _total, _metrics: None,
+    should_stop: StopCheck = lambda: None,
+    warn: Callable[[str], None] = lambda _text: None,
+    command: str = "",
+) -> None:
+    """Run or resume `run` under its lock; whatever goes wrong is a SandboxError, kept in error.json and error.log."""
+    from sandbox.study import read_run
+
+    with runs.lock(run):
+        if run.status == "done":
+            return
+        runs.clear_error(run)
+        try:
+            _, experiment = read_run(run.path)
+            _check_versions(run, warn)
+            execute(run, plan(experiment), progress=progress, should_stop=should_stop, warn=warn, command=command)
+        except Exception as error:
+            told = translate(error)
+            if not isinstance(told, Stopped) and told.exit_code != 130:
+                runs.record_error(run, told)
+            if told is error:
+                raise
+            raise told from error
+
+
+def translate(error: Exception) -> SandboxError:
+    """The error as one that a user can act on."""
+    if isinstance(error, SandboxError):
+        return error
+    if isinstance(error, EnvironmentFault):
+        return EnvironmentFailed(f"the environment failed: {error}")
+    if isinstance(error, NonFinite):
+        return Diverged(
+            f"training diverged: {error}. The last good checkpoint is kept; a smaller rate may help "
+            "(--set learner.learning_rate=...)"
+        )
+    if isinstance(error, MemoryError):
+        return runs.NoResources(f"out of memory: {error}; use fewer copies (--set world.copies=...)")
+    if isinstance(error, OSError):
+        return runs.disk_error(error, "cannot write", Path(error.filename or "."))
+    unexpected = SandboxError(f"unexpected {type(error).__name__}: {error} (please report it; --debug shows where)")
+    unexpected.__cause__ = error
+    return unexpected
+
+
+def _check_versions(run: Run, warn: Callable[[str], None]) -> None:
+    """Record where this run is made; a resume on other versions goes on, but says that it is no exact one."""
+    now = runs.versions()
+    if run.versions_file.exists():
+        before = runs.read_json(run.versions_file)
+        changed = sorted(key for key in now.keys() | before.keys() if now.get(key) != before.get(key) and key != "commit")
+        if changed:
+            warn(f"resuming with other versions ({', '.join(changed)}): the result is statistically, not bitwise, the same")
+        return
+    runs.write_json(run.versions_file, now)
+
+
+def _orphaned() -> bool:
+    parent = parent_process()
+    return parent is not None and not parent.is_alive()
+
+
+def main(path: str, command: str = "") -> None:
+    """A study's worker."""
+    warnings.simplefilter("ignore")
+    run = Run(Path(path))
+    with stop_requests(ignore_ctrl_c=True) as requested:
+
+        def should_stop() -> SandboxError | None:
+            return requested() or (Stopped("the study's own process is gone") if _orphaned() else None)
+
+        try:
+            run_once(run, should_stop=should_stop, command=command)
+        except SandboxError as error:
+            sys.exit(error.exit_code)

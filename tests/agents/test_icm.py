@@ -1,0 +1,110 @@
+"""ICM: the bonus against float64, whose gradients reach what, and that it learns a world's dynamics."""
+
+from copy import deepcopy
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from torch import nn
+
+from agents.context import Context
+from agents.curiosity.icm import ICM
+from agents.rollout import Rollout
+
+SPACE = spaces.Box(-10, 10, (3,), np.float32)
+
+
+class Encoder(BaseFeaturesExtractor):
+    def __init__(self) -> None:
+        super().__init__(SPACE, 8)
+        self.net = nn.Sequential(nn.Linear(3, 8), nn.Tanh())
+
+    def forward(self, observations: torch.Tensor) -> torch.Tensor:
+        return self.net(observations)
+
+
+def context(actions: spaces.Space) -> Context:
+    return Context(SPACE, actions, 4, Encoder)
+
+
+def world(actions: spaces.Space, seed: int = 0, noise: float = 0.0) -> Rollout:
+    """Each action pushes the state its own way; episodes end now and then."""
+    g = torch.Generator().manual_seed(seed)
+    obs = torch.randn(32, 4, 3, generator=g)
+    if isinstance(actions, spaces.Discrete):
+        chosen = torch.randint(int(actions.start), int(actions.start + actions.n), (32, 4), generator=g)
+        push = torch.eye(3)[chosen - int(actions.start)]
+    else:
+        chosen = torch.randn(32, 4, 1, generator=g)
+        push = chosen * torch.tensor([1.0, -1.0, 0.5])
+    done = torch.rand(32, 4, generator=g) < 0.1
+    after = obs + push + noise * torch.randn(32, 4, 3, generator=g)
+    obs[1:] = torch.where(done[:-1, :, None], obs[1:], after[:-1])
+    return Rollout(obs, chosen, obs + push, torch.zeros(32, 4), done, torch.zeros_like(done))
+
+
+def consistent(data: Rollout) -> Rollout:
+    """Rows made independent: every step ends its episode."""
+    return Rollout(data.obs, data.actions, data.next_obs, data.rewards, torch.ones_like(data.done), data.truncated)
+
+
+DISCRETE, SHIFTED, BOX = spaces.Discrete(3), spaces.Discrete(3, start=5), spaces.Box(-1, 1, (1,), np.float32)
+
+
+@pytest.mark.parametrize("actions", [DISCRETE, SHIFTED, BOX])
+def test_bonus_equals_half_the_mean_squared_error_in_float64(actions: spaces.Space) -> None:
+    icm, data = ICM(context(actions)), consistent(world(actions))
+    encoder, model = deepcopy(icm.encoder).double(), deepcopy(icm.forward_model).double()
+    expected = np.zeros((32, 4))
+    for t in range(32):
+        for n in range(4):
+            phi, phi_next = encoder(data.obs[t, n].double()), encoder(data.next_obs[t, n].double())
+            a = data.actions[t, n]
+            coded = a.double() if isinstance(actions, spaces.Box) else torch.eye(3)[a - int(actions.start)].double()
+            difference = model(torch.cat([phi, coded])) - phi_next
+            expected[t, n] = 0.5 * sum(x**2 for x in difference.tolist()) / 8
+    np.testing.assert_allclose(icm.reward(data).numpy(), expected, rtol=1e-4)
+
+
+def test_the_forward_loss_does_not_train_the_encoder() -> None:
+    icm, data = ICM(context(DISCRETE)), consistent(world(DISCRETE))
+    obs, after, actions = data.obs.flatten(0, 1), data.next_obs.flatten(0, 1), data.actions.flatten()
+    losses = icm._losses(obs, actions, after)
+    parameters = list(icm.encoder.parameters())
+    assert all(
+        g is None for g in torch.autograd.grad(losses["forward_loss"], parameters, allow_unused=True, retain_graph=True)
+    )
+    assert all(g.abs().sum() > 0 for g in torch.autograd.grad(losses["inverse_loss"], parameters))
+    assert losses["loss"].item() == pytest.approx(losses["forward_loss"].item() + losses["inverse_loss"].item())
+
+
+@pytest.mark.parametrize("actions", [DISCRETE, BOX])
+def test_both_models_learn_the_world(actions: spaces.Space) -> None:
+    torch.manual_seed(0)
+    icm, data = ICM(context(actions), lr=5e-3), consistent(world(actions))
+    first = icm.update(data)
+    for _ in range(150):
+        last = icm.update(data)
+    assert last["inverse_loss"] < 0.3 * first["inverse_loss"]
+    assert last["forward_loss"] < 0.5 * first["forward_loss"]
+    if actions is DISCRETE:
+        assert last["accuracy"] > 0.9
+        assert 1 / 3 <= last["chance"] < 0.5
+
+
+def test_random_features_stay_as_they_were_made_and_have_no_inverse_model() -> None:
+    torch.manual_seed(0)
+    icm, data = ICM(context(DISCRETE), lr=5e-3, features="random"), consistent(world(DISCRETE))
+    before, reward = deepcopy(icm.encoder.state_dict()), icm.reward(data).mean()
+    for _ in range(100):
+        metrics = icm.update(data)
+    assert set(metrics) == {"loss", "forward_loss"}
+    assert all(torch.equal(before[k], v) for k, v in icm.encoder.state_dict().items())
+    assert icm.reward(data).mean() < 0.2 * reward
+
+
+def test_unsupported_actions_are_refused_by_name() -> None:
+    with pytest.raises(ValueError, match="MultiDiscrete"):
+        ICM(context(spaces.MultiDiscrete([2, 2])))

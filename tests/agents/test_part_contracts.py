@@ -1,0 +1,298 @@
+"""What every bonus and every objective must keep, on every kind of space: found by listing the files."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from copy import deepcopy
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from gymnasium.spaces.utils import flatdim
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import agents.curiosity
+import agents.objectives
+from agents.context import Context
+from agents.curiosity import IntrinsicReward
+from agents.objectives import Objective
+from agents.rollout import Obs, Rollout, flatten_obs, map_obs
+
+T, N = 24, 3
+
+
+def part_class(package: Any, name: str) -> type:
+    """The registry's rule: the one public subclass whose module is that file."""
+    module = importlib.import_module(f"{package.__name__}.{name}")
+    base = IntrinsicReward if package is agents.curiosity else Objective
+    own = [c for c in vars(module).values() if inspect.isclass(c) and c.__module__ == module.__name__]
+    public = [c for c in own if issubclass(c, base) and not c.__name__.startswith("_")]
+    assert len(public) == 1, f"{name}.py has {len(public)} public parts"
+    return public[0]
+
+
+def names(package: Any) -> list[str]:
+    return sorted(p.stem for p in Path(package.__path__[0]).glob("*.py") if not p.stem.startswith("_"))
+
+
+BONUSES = {name: part_class(agents.curiosity, name) for name in names(agents.curiosity)}
+OBJECTIVES = {name: part_class(agents.objectives, name) for name in names(agents.objectives)}
+
+
+class Encoder(BaseFeaturesExtractor):
+    """Symbols one-hot or as they are, then one layer."""
+
+    def __init__(self, space: spaces.Space) -> None:
+        super().__init__(space, 16)
+        self.space, self.net = space, nn.Sequential(nn.Linear(flatdim(space), 16), nn.Tanh())
+
+    def forward(self, observations: Obs) -> Tensor:
+        parts = observations if isinstance(observations, dict) else {"": observations}
+        spaces_ = self.space.spaces if isinstance(self.space, spaces.Dict) else {"": self.space}
+        return self.net(torch.cat([self._code(spaces_[k], parts[k]) for k in sorted(parts)], -1))
+
+    @staticmethod
+    def _code(space: spaces.Space, part: Tensor) -> Tensor:
+        return (
+            F.one_hot(part.long(), int(space.n)).float()
+            if isinstance(space, spaces.Discrete)
+            else part.flatten(1).float()
+        )
+
+
+SYMBOLS = spaces.Dict({"image": spaces.Box(0, 10, (7, 7, 3), np.uint8), "direction": spaces.Discrete(4)})
+VECTOR, POINT = spaces.Box(-5, 5, (4,), np.float32), spaces.Box(-5, 5, (3,), np.float32)
+WORLDS = {
+    "symbols": (SYMBOLS, spaces.Discrete(7)),
+    "vector": (VECTOR, spaces.Discrete(2)),
+    "continuous": (POINT, spaces.Box(-1, 1, (1,), np.float32)),
+}
+
+
+def context(world: str) -> Context:
+    space, actions = WORLDS[world]
+    return Context(space, actions, N, lambda: Encoder(space))
+
+
+def rollout(world: str, seed: int) -> Rollout:
+    """Random views that hang together: the successor is the next view, but for ends of both kinds."""
+    space, action_space = WORLDS[world]
+    g = torch.Generator().manual_seed(seed)
+
+    def views(part: spaces.Space) -> Tensor:
+        if isinstance(part, spaces.Discrete):
+            return torch.randint(int(part.n), (T + 1, N), generator=g)
+        if part.dtype == np.uint8:
+            return torch.randint(11, (T + 1, N, *part.shape), generator=g, dtype=torch.uint8)
+        return torch.randn(T + 1, N, *part.shape, generator=g)
+
+    def draw() -> Obs:
+        return {k: views(v) for k, v in space.spaces.items()} if isinstance(space, spaces.Dict) else views(space)
+
+    def joined(ended: Tensor, following: Tensor, fresh: Tensor) -> Tensor:
+        shape = (T - 1, N) + (1,) * (following.dim() - 2)
+        return torch.cat([fresh[:1], torch.where(ended[:-1].view(shape), fresh[1:T], following[: T - 1])])
+
+    terminated, truncated = (torch.rand(2, T, N, generator=g) < 0.1).unbind()
+    after, fresh, ended = draw(), draw(), terminated | truncated
+    if isinstance(after, dict):
+        obs: Obs = {k: joined(ended, after[k], fresh[k]) for k in after}
+    else:
+        obs = joined(ended, after, fresh)
+    if isinstance(action_space, spaces.Discrete):
+        actions = torch.randint(int(action_space.n), (T, N), generator=g)
+    else:
+        actions = torch.randn(T, N, *action_space.shape, generator=g)
+    return Rollout(obs, actions, map_obs(lambda x: x[:T], after), torch.zeros(T, N), terminated, truncated)
+
+
+def lr(cls: type, value: float) -> dict[str, float]:
+    return {"lr": value} if "lr" in inspect.signature(cls).parameters else {}
+
+
+def clone(part: nn.Module) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in part.state_dict().items()}
+
+
+def all_finite(metrics: dict[str, float]) -> bool:
+    return all(isinstance(v, float) and np.isfinite(v) for v in metrics.values())
+
+
+def test_there_is_something_to_test() -> None:
+    assert {"counts", "rnd", "icm", "noveld"} <= set(BONUSES)
+    assert {"inverse", "self_prediction"} <= set(OBJECTIVES)
+
+
+# ---------------------------------------------------------------------- schema
+
+
+@pytest.mark.parametrize("cls", [*BONUSES.values(), *OBJECTIVES.values()])
+def test_every_option_is_keyword_only_annotated_and_has_a_default(cls: type) -> None:
+    first, *options = inspect.signature(cls).parameters.values()
+    hints = get_type_hints(cls.__init__, include_extras=True)
+    assert first.name == "context"
+    assert hints["context"] is Context
+    for option in options:
+        assert option.kind is inspect.Parameter.KEYWORD_ONLY, option.name
+        assert option.default is not inspect.Parameter.empty, option.name
+        assert option.name in hints, option.name
+        unbounded = hints[option.name] in (int, float, str)
+        assert not unbounded, f"{option.name} needs bounds or choices"
+        assert (
+            get_origin(hints[option.name]) in (Annotated, Literal)
+            or hints[option.name] is bool
+            or get_args(hints[option.name])
+        )
+
+
+@pytest.mark.parametrize("cls", OBJECTIVES.values())
+def test_objectives_list_the_options_of_their_base(cls: type) -> None:
+    own, base = inspect.signature(cls).parameters, inspect.signature(Objective).parameters
+    assert {k: (own[k].default, own[k].annotation) for k in base} == {
+        k: (v.default, v.annotation) for k, v in base.items()
+    }
+
+
+# ---------------------------------------------------------------------- bonuses
+
+
+@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize("name", BONUSES)
+def test_reward_is_finite_without_gradient_and_changes_no_parameter(name: str, world: str) -> None:
+    bonus, data = BONUSES[name](context(world)), rollout(world, seed=0)
+    before = {k: v.detach().clone() for k, v in bonus.named_parameters()}
+    generator = torch.get_rng_state()
+    reward = bonus.reward(data)
+    assert reward.shape == (T, N)
+    assert reward.dtype == torch.float32
+    assert not reward.requires_grad
+    assert torch.isfinite(reward).all()
+    assert (reward >= 0).all()
+    assert reward.sum() > 0
+    assert all(torch.equal(before[k], v) for k, v in bonus.named_parameters())
+    assert torch.equal(generator, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize("name", BONUSES)
+def test_an_equal_state_gives_equal_rewards_and_equal_learning(name: str, world: str) -> None:
+    bonus, resumed = BONUSES[name](context(world)), BONUSES[name](context(world))
+    past, future = rollout(world, seed=1), rollout(world, seed=2)
+    bonus.reward(past)
+    bonus.update(past)
+    resumed.load_state_dict(clone(bonus))
+    if bonus.optimiser is not None:
+        resumed.optimiser.load_state_dict(deepcopy(bonus.optimiser.state_dict()))
+    for _ in range(2):
+        assert torch.equal(bonus.reward(future), resumed.reward(future))
+        assert bonus.update(future) == resumed.update(future)
+    state, other = bonus.state_dict(), resumed.state_dict()
+    assert state.keys() == other.keys()
+    assert all(torch.equal(state[k], other[k]) for k in state)
+
+
+@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize("name", BONUSES)
+def test_update_is_finite_and_repeated_data_wears_out(name: str, world: str) -> None:
+    torch.manual_seed(0)
+    bonus, data = BONUSES[name](context(world), **lr(BONUSES[name], 3e-3)), rollout(world, seed=3)
+    metrics, rewards = [], []
+    for _ in range(60):
+        bonus.new_episodes()
+        rewards.append(bonus.reward(data).mean())
+        metrics.append(bonus.update(data))
+        assert all_finite(metrics[-1])
+    if "loss" in metrics[0]:
+        assert metrics[-1]["loss"] < 0.7 * metrics[1]["loss"]
+    else:
+        assert rewards[-1] < 0.7 * rewards[0]
+
+
+@pytest.mark.parametrize("name", BONUSES)
+def test_new_episodes_makes_the_reward_what_it_was(name: str) -> None:
+    bonus, data = BONUSES[name](context("symbols")), rollout("symbols", seed=4)
+    first = bonus.reward(data)
+    bonus.new_episodes()
+    assert torch.equal(bonus.reward(data), first)
+
+
+@pytest.mark.parametrize("name", BONUSES)
+def test_the_optimiser_owns_exactly_what_is_trainable(name: str) -> None:
+    bonus = BONUSES[name](context("vector"))
+    groups = bonus.optimiser.param_groups if bonus.optimiser else []
+    assert {id(p) for g in groups for p in g["params"]} == {id(p) for p in bonus.parameters() if p.requires_grad}
+
+
+@pytest.mark.parametrize("name", BONUSES)
+def test_rewards_do_not_depend_on_where_a_rollout_is_cut(name: str) -> None:
+    whole, parts = BONUSES[name](context("symbols")), BONUSES[name](context("symbols"))
+    parts.load_state_dict(clone(whole))
+    data = rollout("symbols", seed=5)
+
+    def cut(rows: slice) -> Rollout:
+        fields = {k: v[rows] for k, v in vars(data).items() if isinstance(v, Tensor)}
+        obs, next_obs = (map_obs(lambda x: x[rows], o) for o in (data.obs, data.next_obs))
+        return Rollout(obs, next_obs=next_obs, **fields)
+
+    pieces = torch.cat([parts.reward(cut(slice(0, 7))), parts.reward(cut(slice(7, T)))])
+    torch.testing.assert_close(pieces, whole.reward(data), rtol=1e-4, atol=1e-6)
+
+
+# ---------------------------------------------------------------------- objectives
+
+
+@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_loss_is_a_finite_scalar_that_reaches_the_encoder(name: str, world: str) -> None:
+    objective, encoder, data = OBJECTIVES[name](context(world)), context(world).make_encoder(), rollout(world, seed=6)
+    before = deepcopy(data)
+    loss, metrics = objective.loss(encoder, data, (torch.arange(10), torch.arange(10) % N))
+    assert loss.shape == ()
+    assert all_finite(metrics)
+    assert metrics["loss"] == pytest.approx(loss.item())
+    loss.backward()
+    assert all(p.grad.abs().sum() > 0 for p in encoder.parameters())
+    assert all(p.grad is not None for p in objective.parameters() if p.requires_grad)
+    for old, new in zip(
+        map(flatten_obs, (before.obs, before.next_obs)), map(flatten_obs, (data.obs, data.next_obs)), strict=True
+    ):
+        pairs = [(old[k], new[k]) for k in old] if isinstance(old, dict) else [(old, new)]
+        assert all(torch.equal(*pair) for pair in pairs)
+
+
+@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_loss_falls_on_repeated_data(name: str, world: str) -> None:
+    torch.manual_seed(0)
+    objective, encoder, data = OBJECTIVES[name](context(world)), context(world).make_encoder(), rollout(world, seed=7)
+    index = torch.arange(T).repeat_interleave(N), torch.arange(N).repeat(T)
+    trainable = [p for p in [*objective.parameters(), *encoder.parameters()] if p.requires_grad]
+    optimiser, losses = torch.optim.Adam(trainable, lr=3e-3), []
+    for _ in range(100):
+        loss, metrics = objective.loss(encoder, data, index)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        objective.after_step(encoder)
+        losses.append(metrics["loss"])
+    assert losses[-1] < 0.8 * losses[0]
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_an_objective_resumes_from_its_state(name: str) -> None:
+    objective, resumed = (OBJECTIVES[name](context("vector")) for _ in range(2))
+    encoder, data, index = (
+        context("vector").make_encoder(),
+        rollout("vector", seed=8),
+        (torch.arange(9), torch.arange(9) % N),
+    )
+    objective.loss(encoder, data, index)
+    objective.after_step(encoder)
+    resumed.load_state_dict(clone(objective))
+    assert torch.equal(objective.loss(encoder, data, index)[0], resumed.loss(encoder, data, index)[0])

@@ -1,0 +1,655 @@
+"""Names, options, agents' names and plugins: over a small tree of fake parts, then over the real packages."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import Field, ValidationError
+
+from sandbox import registry
+from sandbox.errors import CorruptFile, UsageError
+from sandbox.registry import Part, canonical, parse_agent, schema, validate
+
+MODULES = {
+    "learners/ppo.py": '"""A learner."""\nclass PPO:\n    def __init__(self, env, **kwargs): ...\n',
+    "encoders/wide.py": '"""Wide.\n\nMore."""\nclass Wide:\n    def __init__(self, space, *, hidden: tuple[int, ...] = (8, 8)): ...\n',
+    "encoders/deep.py": '"""Deep."""\nclass Deep:\n    def __init__(self, space): ...\n',
+    "encoders/_helper.py": "class Hidden: ...\n",
+    "curiosity/news.py": (
+        '"""News."""\nfrom __future__ import annotations\nfrom typing import Annotated, Literal\nfrom pydantic import Field\n'
+        "from fakeparts.encoders.deep import Deep\n"
+        "class News:\n"
+        "    def __init__(self, context, *, lr: Annotated[float, Field(gt=0, le=1e20)] = 1e-3, k: int = 3,\n"
+        '        mode: Literal["a", "b"] = "a", note: str = "x", on: bool = True, marks: tuple[str, ...] = ()) -> None: ...\n'
+    ),
+    "curiosity/chance.py": "class Chance: ...\n",
+    "objectives/foresee.py": "class Foresee: ...\n",
+    "objectives/recall.py": "class Recall: ...\n",
+    "supervised/bc.py": "class Bc:\n    def __init__(self, context, *, labels: int = 1000): ...\n",
+    "supervised/state.py": "class State:\n    def __init__(self, context, *, labels: int = 500): ...\n",
+    "reference/random.py": "class Random: ...\n",
+    "reference/oracle.py": "class Oracle: ...\n",
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fake_tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The names come from a tree of fake parts, except where a test asks for the real ones."""
+    root = tmp_path_factory.mktemp("tree")
+    for name, text in MODULES.items():
+        path = root / "fakeparts" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(root)
+        patch.setattr(registry, "ROOT", root)
+        patch.setattr(registry, "PACKAGES", {kind: f"fakeparts.{kind}" for kind in registry.PACKAGES})
+        registry._entries.cache_clear()
+        yield root
+    registry._entries.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def no_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_plugins", {})
+
+
+def plugin(
+    folder: Path, name: str = "mine", kind: str = "curiosity", base: str = "IntrinsicReward", body: str = ""
+) -> Path:
+    path = folder / f"{name}.py"
+    body = body or "    def __init__(self, context, *, k: int = 3): ...\n"
+    path.write_text(
+        f'"""My own."""\nclass _Base:\n    __module__, __qualname__ = "agents.{kind}", "{base}"\n\nclass Mine(_Base):\n{body}'
+    )
+    return path
+
+
+# ---------------------------------------------------------------------- names
+
+
+def test_names_are_public_files_and_are_found_without_import() -> None:
+    for module in [name for name in sys.modules if name.startswith("fakeparts")]:
+        del sys.modules[module]
+    assert registry.names("encoders") == ["deep", "wide"]
+    assert registry.kind_of("news") == "curiosity"
+    assert registry.summary("encoders", "wide") == "Wide."
+    assert registry.summary("curiosity", "chance") == ""
+    assert not [name for name in sys.modules if name.startswith("fakeparts")]
+
+
+def test_load_takes_the_class_that_the_file_defines_not_what_it_imports() -> None:
+    assert registry.load("curiosity", "news").__name__ == "News"
+
+
+@pytest.mark.parametrize(("text", "found"), [("x = 1\n", "none"), ("class A: ...\nclass B: ...\n", "A, B")])
+def test_load_refuses_no_class_or_several(fake_tree: Path, text: str, found: str) -> None:
+    path = fake_tree / "fakeparts" / "encoders" / f"bad_{found[0].lower()}.py"
+    path.write_text(text)
+    try:
+        with pytest.raises(UsageError, match=f"exactly one public class; found: {found}"):
+            registry.load("encoders", path.stem)
+    finally:
+        path.unlink()
+
+
+def test_an_alias_and_a_private_helper_are_no_second_class(fake_tree: Path) -> None:
+    path = fake_tree / "fakeparts" / "encoders" / "alias.py"
+    path.write_text("class _Helper: ...\nclass A: ...\nB = A\n")
+    try:
+        assert registry.load("encoders", "alias").__name__ == "A"
+    finally:
+        path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: registry.load("encoders", "wid"), "Did you mean wide.*deep, wide"),
+        (lambda: registry.summary("encoders", "_helper"), "unknown name"),
+        (lambda: registry.names("curiousity"), "Did you mean curiosity"),
+        (lambda: registry.kind_of("newz"), "Did you mean news"),
+    ],
+)
+def test_an_unknown_name_is_answered_with_the_nearest_and_the_list(call: Any, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        call()
+
+
+def test_worlds_come_from_the_literal_ids(fake_tree: Path) -> None:
+    envs = fake_tree / "envs"
+    (envs / "grid").mkdir(parents=True)
+    (envs / "__init__.py").write_text('IDS = ("Not-v0",)')
+    (envs / "one.py").write_text('"""One."""\nraise ImportError\nIDS: tuple[str, ...] = ("B-v0", "A-v0")\n')
+    (envs / "grid" / "__init__.py").write_text('"""Grid."""\nIDS = {"C-v0": 3}\n')
+    (envs / "helper.py").write_text("x = 1\n")
+    assert registry.worlds() == [("A-v0", "One."), ("B-v0", "One."), ("C-v0", "Grid.")]
+
+
+def test_an_installed_package_adds_names_and_a_name_taken_twice_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "theirs.py").write_text('"""Theirs."""\nclass Theirs: ...\n')
+    (tmp_path / "broken.py").write_text("1 / 0\n")
+    info = tmp_path / "theirs-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n")
+    entries = "borrowed = theirs\nexact = theirs:Theirs\nbroken = broken\nnews = theirs\nfar = away.module\n"
+    (info / "entry_points.txt").write_text(f"[dark_energy_sandbox.objectives]\n{entries}")
+    monkeypatch.syspath_prepend(tmp_path)
+    registry._entries.cache_clear()
+    try:
+        assert {"borrowed", "exact", "foresee"} <= set(registry.names("objectives"))
+        assert registry.summary("objectives", "borrowed") == "Theirs."
+        assert registry.summary("objectives", "far") == "from theirs"
+        assert "theirs" not in sys.modules
+        assert registry.load("objectives", "borrowed") is registry.load("objectives", "exact")
+        with pytest.raises(UsageError, match="broken.*ZeroDivisionError"):
+            registry.load("objectives", "broken")
+        with pytest.raises(UsageError, match="taken more than once"):
+            registry.kind_of("news")
+    finally:
+        registry._entries.cache_clear()
+        sys.modules.pop("theirs", None)
+
+
+# ---------------------------------------------------------------------- plugins
+
+
+@pytest.mark.parametrize(
+    ("kind", "base"),
+    [
+        ("curiosity", "IntrinsicReward"),
+        ("objectives", "Objective"),
+        ("encoders", "Encoder"),
+        ("supervised", "Supervised"),
+    ],
+)
+def test_a_plugin_is_known_by_its_stem_and_its_base(tmp_path: Path, kind: str, base: str) -> None:
+    path = plugin(tmp_path, kind=kind, base=base)
+    loaded = registry.load_plugin(path)
+    assert (loaded.kind, loaded.name, loaded.path) == (kind, "mine", path)
+    assert registry.kind_of("mine") == kind
+    assert "mine" in registry.names(kind)
+    assert registry.load(kind, "mine").__name__ == "Mine"
+    assert registry.summary(kind, "mine") == "My own."
+    assert registry.load_plugin(str(path)) == loaded
+
+
+def test_a_plugin_of_the_real_base_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "own_bonus.py"
+    path.write_text("from agents.curiosity import IntrinsicReward\nclass Own(IntrinsicReward): ...\n")
+    assert registry.load_plugin(path).kind == "curiosity"
+
+
+def test_a_changed_plugin_is_refused(tmp_path: Path) -> None:
+    path = plugin(tmp_path)
+    loaded = registry.load_plugin(path)
+    registry.check_plugin(path, loaded.sha256)
+    path.write_bytes(path.read_bytes() + b"#")
+    with pytest.raises(CorruptFile, match="changed since the run was made"):
+        registry.check_plugin(path, loaded.sha256)
+    with pytest.raises(UsageError, match="changed while in use"):
+        registry.load_plugin(path)
+    path.unlink()
+    with pytest.raises(UsageError, match="not found"):
+        registry.check_plugin(path, loaded.sha256)
+
+
+def test_the_bytes_that_run_are_the_bytes_that_were_hashed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Same size and time stamp: Python's cache of compiled files would run the old text under the new hash."""
+    path = plugin(tmp_path, body="    number = 1\n")
+    stamp = path.stat().st_mtime_ns
+    registry.load_plugin(path)
+    monkeypatch.setattr(registry, "_plugins", {})
+    path.write_text(path.read_text().replace("number = 1", "number = 2"))
+    os.utime(path, ns=(stamp, stamp))
+    registry.load_plugin(path)
+    assert registry.load("curiosity", "mine").number == 2  # type: ignore[attr-defined]
+    assert not (tmp_path / "__pycache__").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("wrong", "x = 1\n\n1 / 0\n", r"wrong.py, line 3: ZeroDivisionError"),
+        ("wrong", "x = 1\ndef f(:\n", r"wrong.py, line 2: SyntaxError"),
+        ("wrong", "import sys\nsys.exit(0)\n", r"line 2: SystemExit"),
+        ("wrong", "import no_such_module_anywhere\n", r"line 1: ModuleNotFoundError"),
+        ("wrong", "x = 1\n", "exactly one public class; found: none"),
+        ("wrong", "class A: ...\n", "A must be a subclass of one of agents.curiosity.IntrinsicReward"),
+        ("news", "class A: ...\n", "the name 'news' is taken by"),
+        ("Bad-Name", "class A: ...\n", "file is its name"),
+        ("wrong", "x = '\0'\n", "wrong.py"),
+    ],
+)
+def test_a_plugin_that_is_not_right_says_where(tmp_path: Path, name: str, text: str, message: str) -> None:
+    path = tmp_path / f"{name}.py"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=message):
+        registry.load_plugin(path)
+    assert "wrong" not in registry.all_names()
+
+
+@pytest.mark.parametrize("path", ["none.py", ".", "a\0b.py"])
+def test_a_plugin_that_is_no_file_is_refused(tmp_path: Path, path: str) -> None:
+    with pytest.raises(UsageError):
+        registry.load_plugin(f"{tmp_path}/{path}")
+
+
+def test_two_plugins_of_one_name_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    registry.load_plugin(plugin(tmp_path))
+    with pytest.raises(UsageError, match="taken by"):
+        registry.load_plugin(plugin(tmp_path / "b"))
+
+
+# ---------------------------------------------------------------------- a signature is a schema
+
+
+class Sample:
+    def __init__(
+        self,
+        context: object,
+        *,
+        rate: Annotated[float, Field(gt=0)] = 0.5,
+        count: int = 3,
+        on: bool = False,
+        mode: Literal["a", "b"] = "a",
+        widths: tuple[int, ...] = (1,),
+        limit: int | None = None,
+        copy: int = 0,
+    ) -> None: ...
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"rate": 1},
+        {"rate": 2.5, "count": 0},
+        {"mode": "b"},
+        {"widths": []},
+        {"limit": 2},
+        {"on": True},
+        {"copy": 1},
+    ],
+)
+def test_schema_takes_what_the_signature_says(options: dict[str, Any]) -> None:
+    model = schema(Sample).model_validate_json(json.dumps(options))
+    expected = {"rate": 0.5, "count": 3, "on": False, "mode": "a", "widths": (1,), "limit": None, "copy": 0} | options
+    assert model.model_dump() == expected | {"widths": tuple(expected["widths"])}
+    assert isinstance(model.model_dump()["rate"], float)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"rate": 0}, {"rate": "1"}, {"rate": True}, {"rate": float("inf")}, {"rate": float("nan")}, {"count": True},
+        {"count": 1.0}, {"count": "3"}, {"on": 1}, {"on": "true"}, {"mode": "c"}, {"widths": ["1"]}, {"context": 1}, {"x": 1},
+    ],
+)  # fmt: skip
+def test_schema_converts_nothing_and_knows_no_other_key(options: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        schema(Sample).model_validate_json(json.dumps(options))
+
+
+def test_schema_of_a_class_without_constructor_has_no_option() -> None:
+    class Plain: ...
+
+    assert schema(Plain).model_fields == {}
+
+
+def test_schema_is_inherited_with_the_constructor() -> None:
+    class Child(Sample): ...
+
+    assert list(schema(Child).model_fields) == list(schema(Sample).model_fields)
+
+
+def _bad_parts() -> list[tuple[type, str]]:
+    class NoDefault:
+        def __init__(self, *, k: int) -> None: ...
+
+    class NoAnnotation:
+        def __init__(self, *, k=1) -> None: ...  # type: ignore[no-untyped-def]
+
+    class Hides:
+        def __init__(self, **others: int) -> None: ...
+
+    class Underscore:
+        def __init__(self, *, _k: int = 1) -> None: ...
+
+    return [
+        (NoDefault, "'k' has no default"), (NoAnnotation, "'k' has no annotation"), (Hides, "others"), (Underscore, "'_k'")
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("cls", "message"), _bad_parts())
+def test_a_part_that_hides_its_options_is_a_programming_error(cls: type, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        schema(cls)
+
+
+# ---------------------------------------------------------------------- agents
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("ppo", "ppo"),
+        ("random", "random"),
+        ("bc", "bc"),
+        ("bc:labels=1000", "bc"),
+        ("bc:labels=1_000", "bc"),
+        ("bc:labels=50", "bc:labels=50"),
+        ("wide+bc", "bc+wide"),
+        ("ppo+news", "ppo+news"),
+        ("foresee+news+wide+ppo", "ppo+wide+news+foresee"),
+        ("state", "ppo+state"),
+        ("state:labels=7", "ppo+state:labels=7"),
+        ("ppo+foresee+state+chance+deep", "ppo+deep+chance+state+foresee"),
+        ("ppo+news:lr=1e-3,k=3,mode=a", "ppo+news"),
+        ("ppo+news:mode=b,k=4", "ppo+news:k=4,mode=b"),
+        ("ppo+news:lr=1", "ppo+news:lr=1.0"),
+        ("ppo+news:lr=1e+4+foresee", "ppo+news:lr=10000.0+foresee"),
+        ("ppo+news:lr=1e+16", "ppo+news:lr=1e+16"),
+        ("ppo+wide:hidden=[16,32]+news", "ppo+wide:hidden=[16,32]+news"),
+        ("ppo+wide:hidden=[ 8, 8 ]", "ppo+wide"),
+        ('ppo+news:note="a"', "ppo+news:note=a"),
+        ("ppo+news:note=", 'ppo+news:note=""'),
+        ('ppo+news:note="true",on=false', 'ppo+news:note="true",on=false'.replace("note", "note")),
+    ],
+)
+def test_canonical_name(text: str, name: str) -> None:
+    assert canonical(parse_agent(text)) == str(parse_agent(text)) == name
+
+
+def test_parts_have_kinds_and_options() -> None:
+    spec = parse_agent("ppo+news:k=4,lr=1+wide")
+    assert spec.base == Part("learners", "ppo")
+    assert spec.parts == (Part("encoders", "wide"), Part("curiosity", "news", {"k": 4, "lr": 1}))
+    assert spec.get("curiosity") == spec.parts[1]
+    assert spec.get("objectives") is None
+    hash(spec)
+
+
+def test_validated_options_are_what_the_constructor_takes() -> None:
+    spec = validate(parse_agent("ppo+wide:hidden=[4]+news:lr=1,k=3"))
+    assert [part.options for part in spec.parts] == [{"hidden": (4,)}, {"lr": 1.0}]
+    assert validate(spec) == spec
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "1 to 1000 printable"),
+        ("p" * 1001, "1 to 1000 printable"),
+        ("ppo\n", "printable"),
+        ("ppo+nws", "unknown part \"nws\".*Did you mean news.*Known:.*wide"),
+        ("PPO", "no part's name"),
+        ("ppo+", "no part's name"),
+        ("news", "exactly one base.*found: none"),
+        ("ppo+bc", "exactly one base.*found: ppo and bc"),
+        ("state+news", "exactly one base"),
+        ("ppo+news.chance", "products of bonuses .* not built yet"),
+        ("ppo+news+chance", "sums of bonuses are not built yet"),
+        ("ppo+news+news", "sums of bonuses are not built yet"),
+        ("ppo+wide+deep", "at most one part of encoders"),
+        ("ppo+foresee+recall", "at most one part of objectives"),
+        ("bc+news", "bc does not go together with news: it takes a part of encoders only"),
+        ("bc+foresee+wide", "foresee: it takes a part of encoders only"),
+        ("random+wide", "random does not go together with wide: it takes no other part"),
+        ("oracle+news", "takes no other part"),
+        ("ppo+news:", "an option is missing"),
+        ("ppo+news:k", "not of the form key=value"),
+        ("ppo+news:k=1,k=2", "the option k is given twice"),
+        ("ppo+news:=1", "not of the form"),
+    ],
+)  # fmt: skip
+def test_an_agent_that_is_not_right_is_refused(text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        parse_agent(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("ppo+news:kk=1", r"news:kk: unknown key. Did you mean k\? Known here: lr, k, mode"),
+        ("ppo+news:k=1.5", "news:k: is 1.5, should be a valid integer"),
+        ("ppo+news:k=true", "news:k: is true"),
+        ("ppo+news:k='3'", 'news:k: is "3"'),
+        ("ppo+news:lr=0", "news:lr: is 0, should be greater than 0"),
+        ("ppo+news:lr=nan", "should be a finite number"),
+        ("ppo+news:lr=inf", "should be a finite number"),
+        ("ppo+news:mode=c", "should be 'a' or 'b'"),
+        ("ppo+wide:hidden=[1,x]", "hidden: is"),
+        ("ppo+deep:x=1", "Known here: no key"),
+        ("ppo:lr=1", "under `learner`"),
+    ],
+)
+def test_options_are_checked_by_validate_alone(text: str, message: str) -> None:
+    spec = parse_agent(text)
+    with pytest.raises(UsageError, match=message):
+        validate(spec)
+
+
+def test_parsing_imports_no_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("imported")
+
+    monkeypatch.setattr(registry.importlib, "import_module", refuse)
+    assert str(parse_agent("ppo+news+wide")) == "ppo+wide+news"
+    parse_agent("ppo+news:k=4")
+
+
+def test_a_plugin_is_part_of_an_agent(tmp_path: Path) -> None:
+    registry.load_plugin(plugin(tmp_path))
+    assert str(parse_agent("ppo+mine:k=3")) == "ppo+mine"
+    assert str(parse_agent("ppo+mine:k=5")) == "ppo+mine:k=5"
+
+
+OPTIONS = st.fixed_dictionaries(
+    {},
+    optional={
+        "lr": st.floats(0, 1e20, exclude_min=True),
+        "k": st.integers(-(2**63), 2**63 - 1),
+        "mode": st.sampled_from("ab"),
+        "note": st.text(st.characters(exclude_categories=("Cs",)), max_size=8)
+        | st.sampled_from(["1", "a+b", 'x"', ",k=2"]),
+        "on": st.booleans(),
+        "marks": st.lists(
+            st.text(st.characters(exclude_categories=("Cs",)), max_size=4) | st.just("a,k=1+ppo"), max_size=3
+        ),
+    },
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    OPTIONS,
+    st.lists(st.integers(-9, 9), max_size=3),
+    st.permutations(["base", "news", "wide", "foresee"]),
+    st.randoms(),
+)
+def test_a_canonical_name_names_the_same_agent_in_any_order(
+    options: dict[str, Any], hidden: list[int], order: list[str], random: Any
+) -> None:
+    items = [f"{key}={registry.write_value(value)}" for key, value in options.items()]
+    random.shuffle(items)
+    texts = {
+        "base": "ppo",
+        "news": "news" + (":" + ",".join(items) if items else ""),
+        "wide": f"wide:hidden={registry.write_value(hidden)}",
+        "foresee": "foresee",
+    }
+    spec = validate(parse_agent("+".join(texts[name] for name in order)))
+    defaults = {"lr": 1e-3, "k": 3, "mode": "a", "note": "x", "on": True, "marks": []}
+    news = spec.get("curiosity")
+    assert news is not None
+    built = defaults | {key: list(value) if isinstance(value, tuple) else value for key, value in news.options.items()}
+    assert built == defaults | options
+    assert all(built[key] != defaults[key] for key in news.options)
+    assert validate(parse_agent(str(spec))) == spec
+    assert str(parse_agent(str(spec))) == str(spec)
+
+
+PIECES = st.sampled_from(
+    ["ppo", "news", "state", "bc", "wide", ":", "=", ",", "+", ".", "k", "lr", "[", "]", "{", '"', "1e+4", "\\"]
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(max_size=30) | st.lists(PIECES, max_size=12).map("".join))
+def test_any_text_is_an_agent_or_a_usage_error(text: str) -> None:
+    try:
+        spec = validate(parse_agent(text))
+    except UsageError as error:
+        str(error).encode()
+        return
+    assert validate(parse_agent(str(spec))) == spec
+
+
+@pytest.mark.parametrize(
+    "value", ["[" * 900, "9" * 900, "{a=" * 200, "1979-05-27", "0x" + "f" * 900, "1\ny = 2", '"\\ud800"']
+)
+def test_strange_values_stay_text(value: str) -> None:
+    assert registry.read_value(value) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("true", True),
+        ("3", 3),
+        ("1e-4", 1e-4),
+        ("[1, 2]", [1, 2]),
+        ('"3"', "3"),
+        ("a b", "a b"),
+        ("1,2", "1,2"),
+        ("None", "None"),
+    ],
+)
+def test_a_value_is_toml_or_else_text(text: str, value: object) -> None:
+    read = registry.read_value(text)
+    assert read == value
+    assert type(read) is type(value)
+
+
+def test_a_dotted_key_of_great_depth_does_not_hang() -> None:
+    with pytest.raises(ValueError, match="dots"):
+        registry.parse_toml("a." * 100_000 + "a = 1")
+
+
+# ---------------------------------------------------------------------- the layout
+
+
+def run_python(code: str, cwd: Path, *path: Path) -> subprocess.CompletedProcess[str]:
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, path)), "PYTHONSAFEPATH": "1"}
+    return subprocess.run([sys.executable, "-c", code], cwd=cwd, env=env, capture_output=True, text=True, check=False)
+
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+def test_importing_names_and_configuration_is_light() -> None:
+    code = """
+        import sys, sandbox.registry as registry, sandbox.config
+        [registry.summary(kind, name) for kind in registry.PACKAGES for name in registry.names(kind)]
+        registry.worlds(), registry.check_layout()
+        print({"torch", "numba", "gymnasium", "stable_baselines3", "agents", "envs"} & set(sys.modules))
+    """
+    done = run_python(textwrap.dedent(code), PROJECT, PROJECT)
+    assert done.stdout.strip() == "set()", done.stderr
+
+
+@pytest.mark.parametrize("package", ["envs", "agents"])
+@pytest.mark.parametrize("form", ["{}/__init__.py", "{}.py"])
+def test_a_shadowed_package_is_reported_with_both_places(tmp_path: Path, package: str, form: str) -> None:
+    other = tmp_path / form.format(package)
+    other.parent.mkdir(exist_ok=True)
+    other.write_text("")
+    code = "import sandbox.registry as r\ntry: r.check_layout()\nexcept r.UsageError as e: print(e.exit_code, e)"
+    done = run_python(code, PROJECT, tmp_path, PROJECT)
+    assert done.stdout.startswith("2 "), done.stderr
+    assert str(tmp_path / package) in done.stdout
+    assert str(PROJECT / package) in done.stdout
+
+
+@pytest.mark.parametrize("front", [[], [""], ["", ""], ["here"]])
+def test_the_current_folder_comes_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, front: list[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*(str(tmp_path) if entry == "here" else entry for entry in front), "/lib"])
+    registry.prepare_path()
+    registry.prepare_path()
+    assert sys.path == ["/lib", str(tmp_path)]
+
+
+def test_the_project_itself_may_come_first(fake_tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(fake_tree)
+    monkeypatch.setattr(sys, "path", ["", "/lib"])
+    registry.prepare_path()
+    assert sys.path == ["", "/lib"]
+
+
+# ---------------------------------------------------------------------- the real parts
+
+
+@pytest.fixture
+def real(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "ROOT", PROJECT)
+    monkeypatch.setattr(registry, "PACKAGES", {kind: f"agents.{kind}" for kind in registry.PACKAGES})
+
+
+def test_real_names_are_unique_across_kinds(real: None) -> None:
+    listed = [name for kind in registry.PACKAGES for name in registry.names(kind)]
+    assert {"ppo", "bc", "state", "random", "oracle"} <= set(listed)
+    assert sorted(set(listed)) == sorted(listed)
+    assert all(registry.NAME.fullmatch(name) for name in listed)
+
+
+REAL = [
+    (folder.name, path.stem)
+    for folder in sorted((PROJECT / "agents").iterdir())
+    for path in sorted(folder.glob("[a-z]*.py"))
+]
+
+
+@pytest.mark.parametrize(("kind", "name"), REAL)
+def test_a_real_part_loads_and_has_a_summary(real: None, kind: str, name: str) -> None:
+    assert isinstance(registry.load(kind, name), type)
+    assert registry.summary(kind, name)
+
+
+@pytest.mark.parametrize(("kind", "name"), [part for part in REAL if part[0] != "learners"])
+def test_a_real_part_has_a_schema_whose_defaults_are_valid(real: None, kind: str, name: str) -> None:
+    options = schema(registry.load(kind, name)).model_validate_json("{}").model_dump(mode="json")
+    assert (
+        schema(registry.load(kind, name)).model_validate_json(json.dumps(options)).model_dump(exclude_defaults=True)
+        == {}
+    )
+
+
+def test_real_worlds_are_listed_once(real: None) -> None:
+    ids = [world for world, summary in registry.worlds() if summary]
+    assert "DeepSea-v0" in ids
+    assert len(set(ids)) == len(ids) == len(registry.worlds())
+
+
+def test_every_pair_of_real_parts_parses_or_is_refused(real: None) -> None:
+    for a, b in itertools.product([name for _, name in REAL], repeat=2):
+        try:
+            assert str(parse_agent(f"{a}+{b}")) == str(parse_agent(f"{b}+{a}"))
+        except UsageError:
+            with pytest.raises(UsageError):
+                parse_agent(f"{b}+{a}")

@@ -1,0 +1,329 @@
+import errno
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sandbox import runs
+from sandbox.errors import CorruptFile, Diverged, NoResources, UsageError
+from sandbox.runs import (
+    Run,
+    clear_error,
+    create,
+    digest,
+    find_runs,
+    lock,
+    read_json,
+    record_error,
+    run_path,
+    slug,
+    versions,
+    write_json,
+)
+
+ROOT = Path(runs.__file__).parent.parent
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
+
+
+# ------------------------------------------------------------------ names
+
+
+@given(st.one_of(st.text(), st.text("./-~ \0A"), st.text("ab-", min_size=70, max_size=100)))
+def test_a_slug_is_always_one_safe_folder_name(text):
+    name = slug(text)
+    assert re.fullmatch(r"[A-Za-z0-9._+-]{1,80}", name)
+    assert name not in (".", "..")
+    assert name[0] not in "-."
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("MiniGrid-DoorKey-8x8-v0", "MiniGrid-DoorKey-8x8-v0"),
+        ("ppo+rnd:lr=1e-4", "ppo+rnd-lr-1e-4"),
+        ("../../x", "x"),
+        ("..", "unnamed"),
+        ("", "unnamed"),
+        ("[red]<script>", "red-script"),
+        ("日本", "unnamed"),
+    ],
+)
+def test_slugs(text, name):
+    assert slug(text) == name
+
+
+def test_the_digest_is_of_the_content(tmp_path):
+    assert digest({"a": 1, "b": {"c": 2, "d": 3}, "seed": 1}) == digest({"b": {"d": 3, "c": 2}, "a": 1, "seed": 2})
+    assert digest({"a": 1}) != digest({"a": 2})
+    # sha256 of '{"a":1}', by sha256sum
+    assert digest({"a": 1}) == "015abd7f"
+    path = run_path(tmp_path, env="../E:v0", agent="ppo+rnd:lr=1", seed=3, config={"a": 1})
+    assert path == tmp_path / "E-v0" / "ppo+rnd-lr-1-015abd7f" / "seed-3"
+
+
+# ------------------------------------------------------------------ files
+
+
+def test_json_comes_back_and_leaves_no_litter(tmp_path):
+    path = tmp_path / "x.json"
+    for value in ({"a": [1, 0.1, None, "é", True]}, [1], "text"):
+        write_json(path, value)
+        assert read_json(path) == value
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_is_no_json_is_not_written(tmp_path):
+    path = tmp_path / "x.json"
+    write_json(path, 1)
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(path, float("nan"))
+    assert read_json(path) == 1
+
+
+@pytest.mark.parametrize("call", ["replace", "fsync"])
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch, call):
+    path = tmp_path / "x.json"
+    write_json(path, "old")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(runs.os, call, full)
+    with pytest.raises(NoResources, match=r"x\.json.*No space left.*Needed 6 bytes.*free") as caught:
+        write_json(path, "new")
+    monkeypatch.undo()
+    assert caught.value.exit_code == 7
+    assert read_json(path) == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'{\n "a": 1,\n "b": oops}', "line 3, column 7"),
+        (b"", "line 1"),
+        (b'{"a": "\xe9"}', "not UTF-8 text: byte 7"),
+        (b'{"a": NaN}', "NaN"),
+        (b"[" * 100_000, "recursion"),
+        (b" " * 2000, "at most 1e\\+03 bytes"),
+    ],
+)
+def test_a_bad_file_is_named_with_its_place(tmp_path, content, message):
+    path = tmp_path / "bad.json"
+    path.write_bytes(content)
+    with pytest.raises(CorruptFile, match=rf"(?s)bad\.json.*{message}"):
+        read_json(path, max_bytes=1000 if content.isspace() else 10**6)
+
+
+def test_what_is_no_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "none.json", tmp_path / "pipe", Path("/dev/zero"), tmp_path):
+        with pytest.raises((CorruptFile, NoResources), match=str(path)):
+            read_json(path)
+
+
+def test_a_byte_order_mark_is_no_error(tmp_path):
+    (tmp_path / "bom.json").write_bytes(b"\xef\xbb\xbf[1]")
+    assert read_json(tmp_path / "bom.json") == [1]
+
+
+# ------------------------------------------------------------------ a run and its status
+
+
+def test_a_new_run_has_its_configuration(tmp_path):
+    run = create(tmp_path / "a" / "b", {"env": "E", "sizes": (1, 2)})
+    assert run == Run(tmp_path / "a" / "b")
+    assert run.config == {"env": "E", "sizes": [1, 2]}
+    assert (run.result, run.error, run.status) == (None, None, "stopped")
+    assert (run.metrics(), run.timing()) == ([], [])
+
+
+def test_the_same_configuration_again_is_the_same_run(tmp_path):
+    create(tmp_path, {"a": 1, "sizes": (1, 2)})
+    assert create(tmp_path, {"sizes": [1, 2], "a": 1}).config == {"a": 1, "sizes": [1, 2]}
+
+
+def test_another_configuration_is_refused_with_what_differs(tmp_path):
+    create(tmp_path, {"agent": {"lr": 0.1, "n": 4}, "old": None})
+    with pytest.raises(UsageError) as caught:
+        create(tmp_path, {"agent": {"lr": 0.2, "n": 4}, "new": "x"})
+    text = str(caught.value)
+    assert "agent.lr: 0.1 -> 0.2" in text
+    assert "old: null -> (none)" in text
+    assert 'new: (none) -> "x"' in text
+    assert "agent.n" not in text
+    assert Run(tmp_path).config["agent"]["lr"] == 0.1
+
+
+def test_a_folder_that_cannot_be_used(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NoResources, match="file"):
+        create(tmp_path / "file" / "run", {})
+    monkeypatch.setattr(runs.os, "access", lambda *_: False)
+    with pytest.raises(NoResources, match="cannot be written"):
+        create(tmp_path / "read-only", {})
+
+
+def test_status_follows_the_files(tmp_path):
+    run = create(tmp_path, {})
+    record_error(run, Diverged("the loss is nan"))
+    assert run.status == "failed"
+    assert run.error == {"type": "Diverged", "message": "the loss is nan", "exit_code": 4}
+    assert "the loss is nan" in run.error_log.read_text()
+    clear_error(run)
+    clear_error(run)
+    assert run.status == "stopped"
+    assert "the loss is nan" in run.error_log.read_text()
+    for content in ('{"status": "half"}', '{"status": "do', "[]", '"done"'):
+        run.result_file.write_text(content)
+        assert run.status == "stopped"
+    record_error(run, ValueError("x"))
+    write_json(run.result_file, {"status": "done"})
+    assert run.status == "done"
+    assert run.error["exit_code"] == 1
+
+
+def test_the_log_keeps_every_traceback(tmp_path):
+    run = create(tmp_path, {})
+    for text in ("first", "second \udc80"):
+        try:
+            raise ValueError(text)
+        except ValueError as error:
+            record_error(run, error)
+    log = run.error_log.read_text()
+    assert log.count("Traceback") == 2
+    assert log.index("first") < log.index("second")
+
+
+def test_runs_are_found_in_natural_order(tmp_path):
+    for seed in (10, 2, 1):
+        create(tmp_path / "E" / "ppo-12345678" / f"seed-{seed}", {"seed": seed})
+    create(tmp_path / "D" / "rnd", {})
+    create(tmp_path / "D" / "rnd" / "copy", {})  # inside of a run: not one of its own
+    (tmp_path / "E" / "empty").mkdir()
+    elsewhere = create(tmp_path.parent / f"{tmp_path.name}-elsewhere", {}).path
+    (tmp_path / "link").symlink_to(elsewhere)
+    (tmp_path / "loop").symlink_to(tmp_path)
+    found = [str(run.path.relative_to(tmp_path)) for run in find_runs(tmp_path)]
+    assert found == ["D/rnd"] + [f"E/ppo-12345678/seed-{seed}" for seed in (1, 2, 10)]
+    assert find_runs(elsewhere) == [Run(elsewhere)]
+    assert find_runs(tmp_path / "nowhere") == []
+
+
+# ------------------------------------------------------------------ the lock
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from sandbox.runs import Run, lock
+with lock(Run(Path(sys.argv[1]))):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def held(tmp_path):
+    """A run in use by another process."""
+    run = create(tmp_path, {})
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, env=ENVIRONMENT
+    ) as holder:
+        assert holder.stdout.readline() == b"held\n"
+        yield run, holder
+        holder.kill()
+
+
+def test_a_second_process_is_refused_and_told_by_whom(held):
+    run, holder = held
+    assert run.status == "running"
+    host = os.uname().nodename
+    with pytest.raises(NoResources, match=rf"process {holder.pid} on {host} since 20\d\d-") as caught, lock(run):
+        pytest.fail("two processes in one run")
+    assert caught.value.exit_code == 7
+    run.owner_file.write_text("{")
+    with pytest.raises(NoResources, match="another process"), lock(run):
+        pytest.fail("two processes in one run")
+
+
+def test_a_killed_holder_frees_the_run(held):
+    run, holder = held
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    assert run.owner_file.exists()
+    assert run.status == "stopped"
+    with lock(run):
+        assert run.status == "running"
+        assert read_json(run.owner_file)["pid"] == os.getpid()
+    assert run.status == "stopped"
+    assert not run.owner_file.exists()
+
+
+def test_the_lock_is_freed_by_an_error(tmp_path):
+    run = create(tmp_path, {})
+    for _ in range(2):
+        with pytest.raises(KeyError), lock(run):
+            raise KeyError
+    assert run.status == "stopped"
+
+
+def test_a_lock_that_cannot_be_made(tmp_path):
+    with pytest.raises(NoResources, match="cannot lock"), lock(Run(tmp_path / "nowhere")):
+        pytest.fail("locked nothing")
+
+
+def test_looking_at_a_run_does_not_change_its_folder(tmp_path):
+    run = create(tmp_path, {})
+    assert run.status == "stopped"
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+
+
+# ------------------------------------------------------------------ where it ran
+
+
+def test_versions_are_json_and_name_what_matters(tmp_path):
+    import numpy
+    import torch
+
+    found = versions()
+    write_json(tmp_path / "versions.json", found)
+    assert read_json(tmp_path / "versions.json") == found
+    assert found["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert found["packages"]["numpy"] == numpy.__version__
+    assert found["packages"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
+    assert found["torch_threads"] == torch.get_num_threads()
+    assert found["cpu"]
+
+
+def test_the_commit_is_that_of_the_checkout(tmp_path, monkeypatch):
+    def git(*arguments: str) -> str:
+        names = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
+        return subprocess.run(
+            ["git", "-C", str(tmp_path), *names, *arguments], capture_output=True, text=True, check=True
+        ).stdout
+
+    monkeypatch.setattr(runs, "__file__", str(tmp_path / "sandbox" / "runs.py"))
+    assert runs._commit() is None
+    git("init")
+    (tmp_path / "x").write_text("1")
+    git("add", "x")
+    git("commit", "-m", "one")
+    head = git("rev-parse", "HEAD").strip()
+    assert runs._commit() == head
+    (tmp_path / "x").write_text("2")
+    assert runs._commit() == f"{head}-dirty"
+    monkeypatch.setenv("PATH", "")
+    assert runs._commit() is None
+
+
+def test_reading_runs_needs_no_heavy_import():
+    code = "import sys, json, sandbox.runs; print(json.dumps([m for m in ('torch', 'numba', 'gymnasium', 'numpy') if m in sys.modules]))"
+    done = subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == []
