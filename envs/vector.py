@@ -7,6 +7,7 @@ vector entry point is never used: CartPole's is NEXT_STEP (fake zero-reward step
 from __future__ import annotations
 
 import functools
+import importlib
 from typing import Any, Literal
 
 import gymnasium as gym
@@ -55,6 +56,8 @@ def own_ids() -> list[str]:
 
 def single(env_id: str, **kwargs: Any) -> gym.Env:
     """One ordinary copy, with a readable observation."""
+    if env_id.startswith(("MiniGrid-", "BabyAI-")):
+        importlib.import_module("minigrid")  # registers them; Gymnasium 1.4 loads no plugins by itself
     env = gym.make(env_id, disable_env_checker=True, **kwargs)
     return Readable(env) if isinstance(env.observation_space, spaces.Dict) else env
 

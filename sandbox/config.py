@@ -63,7 +63,7 @@ class Learner(_Frozen):
     """PPO's settings, the same for every arm. The largest rates diverge: that is a result, not an error here."""
 
     n_steps: Annotated[int, Field(ge=1, le=1_000_000)] = 128  # T of a rollout
-    batch_size: Annotated[int, Field(ge=2, le=2**24)] = 1024
+    batch_size: Annotated[int, Field(ge=2, le=2**24)] | None = None  # None: an eighth of the rollout
     n_epochs: Annotated[int, Field(ge=1, le=1000)] = 2
     learning_rate: Annotated[float, Field(gt=0, le=1e3)] = 2e-3
     gamma: Discount = 0.99

@@ -31,7 +31,7 @@ from agents.supervised import Supervised
 from agents.vec_env import GymnasiumVecEnv
 from envs import vector
 from envs.batched import BatchedWorld
-from sandbox import checkpoint, energy, preflight, registry
+from sandbox import checkpoint, preflight, registry
 from sandbox.config import Experiment, agent_of
 from sandbox.energy import Meter
 from sandbox.errors import SandboxError, UsageError
@@ -64,6 +64,12 @@ class Plan:
     @property
     def per_rollout(self) -> int:
         return self.copies * self.n_steps
+
+    @property
+    def batch_size(self) -> int:
+        """Steps of a minibatch; by default eight minibatches make an epoch, whatever the number of copies."""
+        asked = self.experiment.learner.batch_size or max(2, self.per_rollout // 8)
+        return min(asked, self.per_rollout)
 
     @property
     def trains(self) -> bool:
@@ -121,6 +127,49 @@ def _check_supervision(spec: AgentSpec, env: gym.Env, env_id: str, batched: bool
 # ---------------------------------------------------------------------- the run
 
 
+def evaluate_run(run: Run, plan_: Plan, seed: int, warn: Callable[[str], None]) -> Evaluation:
+    """The newest checkpoint's agent, evaluated again with `seed`; nothing in the run's folder changes.
+
+    Raises:
+        UsageError: the run has no checkpoint yet.
+    """
+    torch.set_num_threads(1)
+    found = checkpoint.latest(run.path / "checkpoints", warn)
+    if found is None and plan_.spec.base.kind != "reference":
+        raise UsageError(f"{run.path} has no checkpoint yet; `sandbox resume {run.path}` goes on with it")
+    evaluator = Evaluator(plan_.experiment.model_copy(update={"seed": seed}), plan_.episodes, batched=plan_.batched)
+    space = evaluator.env.single_observation_space, evaluator.env.single_action_space
+    predictor: Any
+    if plan_.spec.base.kind == "reference":
+        predictor = registry.load("reference", plan_.spec.base.name)(space[1], seed=seed)
+    else:
+        assert found is not None
+        predictor = MlpPolicy(*space, lambda _progress: 1.0, **policy_kwargs(plan_))
+        weights = {k: v for k, v in found[1]["policy"].items() if not k.startswith("intrinsic_value_net")}
+        predictor.load_state_dict(weights)
+    try:
+        return evaluator(predictor)
+    finally:
+        evaluator.close()
+
+
+def encoder_of(plan_: Plan) -> tuple[type, dict[str, Any]]:
+    """The encoder's class and its options."""
+    chosen = plan_.spec.get("encoders")
+    return registry.load("encoders", plan_.encoder), dict(chosen.options) if chosen else {}
+
+
+def policy_kwargs(plan_: Plan) -> dict[str, Any]:
+    """The network that every arm of an experiment shares."""
+    encoder, options = encoder_of(plan_)
+    return {
+        "features_extractor_class": encoder,
+        "features_extractor_kwargs": options,
+        "net_arch": list(plan_.experiment.learner.net_arch),
+        "optimizer_kwargs": {"eps": 1e-5, "fused": True},
+    }
+
+
 def execute(
     run: Run,
     plan_: Plan,
@@ -170,7 +219,7 @@ class Session:
         self.logger = Logger(folder=str(run.path), output_formats=[writer])
         self.evaluator = Evaluator(self.experiment, plan_.episodes, batched=plan_.batched)
         self.ledger = {"actions": 0, "states": 0, "rewards": 0, "terminations": 0}
-        self.spent = [state["cost"]] if state else []
+        self.spent = state["cost"] if state else None
         self.vec: GymnasiumVecEnv | None = None
 
     def describe(self, command: str) -> None:
@@ -207,7 +256,14 @@ class Session:
         make_policy = functools.partial(self._new_policy, env.single_observation_space, env.single_action_space)
         context = Context(env.single_observation_space, env.single_action_space, 1, self._new_encoder, make_policy)
         part = self._build(self.plan.spec.base, context)
+        if self.state is not None:
+            part.policy.load_state_dict(self.state["policy"])
+            self.ledger |= self.state["ledger"]
+            return part.policy, int(self.state["label_steps"])
         self._fit(part)
+        tree = {"policy": part.policy.state_dict(), "ledger": dict(self.ledger), "label_steps": part.steps}
+        tree |= {"position": self.writer.position(part.steps), "cost": self.cost()}
+        checkpoint.save(self.run.path / "checkpoints", part.steps, tree)
         return part.policy, part.steps
 
     def _fit(self, part: Supervised) -> None:
@@ -261,26 +317,13 @@ class Session:
         self.ledger |= {"rewards": steps - pretrained, "terminations": steps}
         return model, steps + spent_on_labels
 
-    def _new_encoder_kwargs(self) -> tuple[type, dict[str, Any]]:
-        chosen = self.plan.spec.get("encoders")
-        return registry.load("encoders", self.plan.encoder), dict(chosen.options) if chosen else {}
-
     def _new_encoder(self) -> Any:
-        encoder, options = self._new_encoder_kwargs()
+        encoder, options = encoder_of(self.plan)
         return encoder(self.evaluator.env.single_observation_space, **options)
-
-    def _policy_kwargs(self) -> dict[str, Any]:
-        encoder, options = self._new_encoder_kwargs()
-        return {
-            "features_extractor_class": encoder,
-            "features_extractor_kwargs": options,
-            "net_arch": list(self.experiment.learner.net_arch),
-            "optimizer_kwargs": {"eps": 1e-5, "fused": True},
-        }
 
     def _new_policy(self, observation_space: gym.Space, action_space: gym.Space) -> MlpPolicy:
         rate = self.experiment.learner.learning_rate
-        return MlpPolicy(observation_space, action_space, lambda _progress: rate, **self._policy_kwargs())
+        return MlpPolicy(observation_space, action_space, lambda _progress: rate, **policy_kwargs(self.plan))
 
     def _build(self, part: registry.Part, context: Context) -> Any:
         return registry.load(part.kind, part.name)(context, **part.options)
@@ -293,7 +336,7 @@ class Session:
             vec,
             learning_rate=learner.learning_rate,
             n_steps=self.plan.n_steps,
-            batch_size=min(learner.batch_size, self.plan.per_rollout),
+            batch_size=self.plan.batch_size,
             n_epochs=learner.n_epochs,
             gamma=learner.gamma,
             gae_lambda=learner.gae_lambda,
@@ -301,7 +344,7 @@ class Session:
             ent_coef=learner.ent_coef,
             vf_coef=learner.vf_coef,
             max_grad_norm=learner.max_grad_norm,
-            policy_kwargs=self._policy_kwargs(),
+            policy_kwargs=policy_kwargs(self.plan),
             seed=int(np.random.SeedSequence([self.experiment.seed, LEARN]).generate_state(1)[0]),
             device=self.experiment.device,
             intrinsic=functools.partial(self._build, bonus) if bonus else None,
@@ -407,7 +450,7 @@ class Session:
 
     def cost(self) -> dict[str, Any]:
         """What this run has cost so far, earlier processes of it included."""
-        return energy.add(*self.spent, self.meter.cost())
+        return self.meter.reading(self.spent)
 
     def _result(self, evaluation: Evaluation, steps: int) -> dict[str, Any]:
         success = evaluation.successes
@@ -482,7 +525,7 @@ class Boundary(BaseCallback):
 
     def _on_rollout_end(self) -> None:
         now = time.monotonic()
-        cost = self.session.meter.cost()
+        cost = self.session.cost()
         self.logger.record("system/cpu_seconds", cost["cpu_seconds"])
         self.logger.record("system/memory_mb", cost["peak_memory_mb"])
         self.logger.record("time/rollout_seconds", now - self.clock)

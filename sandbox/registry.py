@@ -230,7 +230,7 @@ def load_plugin(path: str | Path) -> Plugin:
 
     Raises:
         UsageError: no such file, a stem that is no name, a name that is taken, an error in the file (with its line),
-            not exactly one public class, or a class without one of the four bases.
+            not exactly one public class, one without any of the four bases, or options that are no schema.
     """
     path, source = _read_plugin(path)
     name, sha256 = path.stem, hashlib.sha256(source).hexdigest()
@@ -244,6 +244,10 @@ def load_plugin(path: str | Path) -> Plugin:
         raise UsageError(f"{path}: the name {name!r} is taken by {homes[0][1]} ({homes[0][0]}). Rename the file.")
     cls = _only_class(_run_plugin(path, source))
     plugin = Plugin(path, sha256, _kind_of_class(cls, path), name)
+    try:
+        schema(cls).model_validate_json("{}")
+    except Exception as error:  # a user's annotations: anything can stand there
+        raise UsageError(f"{path}: the options of {cls.__name__}: {error}") from error
     _plugins[name] = (plugin, cls)
     return plugin
 
@@ -451,7 +455,7 @@ def is_plain(value: Any) -> bool:
         return all(is_plain(item) for item in value)
     if isinstance(value, str):
         return not re.search("[\ud800-\udfff]", value)
-    return isinstance(value, (bool, float)) or (isinstance(value, int) and -(2**63) <= value < 2**63)
+    return value is None or isinstance(value, (bool, float)) or (isinstance(value, int) and -(2**63) <= value < 2**63)
 
 
 def write_value(value: Any) -> str:

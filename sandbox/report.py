@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import shlex
+import textwrap
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,6 +30,8 @@ from sandbox.runs import disk_error, find_runs, read_json
 
 __all__ = ["build", "names", "render_table", "to_csv", "to_json"]
 
+WIDE = 100  # columns from which a console gets one table for all environments
+ENV_WIDTH = 16  # characters: the longest word of most ids
 METHOD = """\
 Final checkpoints only, extrinsic reward only. Seeds are the replicates: IQM over seeds with 95 % stratified bootstrap
 percentile intervals (2,000 draws, generator seeded from the data). Under five seeds no winner is named; an interval of
@@ -65,27 +68,42 @@ def names() -> list[str]:
 
 
 def render_table(rows: Sequence[dict[str, Any]], console: Console, claims: Sequence[dict[str, Any]] = ()) -> None:
-    """Print the rows (see `analyses.table.rows`) and the claims; fits in 100 columns."""
-    several = len({row["env"] for row in rows}) > 1
-    table = Table(box=SIMPLE, padding=(0, 1, 0, 0), show_edge=False)
+    """Print the rows (see `analyses.table.rows`) and the claims; fits in 100 columns.
+
+    An environment is named in its first row, and not at all if it is the only one. A narrower console gets one table
+    for each environment, which fits in 80 columns.
+    """
+    envs = list(dict.fromkeys(row["env"] for row in rows))
+    if len(envs) == 1 or console.width >= WIDE:
+        console.print(_table(rows, several=len(envs) > 1))
+    else:
+        for env in envs:
+            console.print(Text(_format.plain(env)), _table([row for row in rows if row["env"] == env], several=False))
+    for claim in claims:
+        prefix = f"{claim['env']}, " if len(envs) > 1 else ""
+        console.print(Text(_format.plain(prefix + claim["text"])))
+
+
+def _table(rows: Sequence[dict[str, Any]], several: bool) -> Table:
+    """The rows of one environment, or with a column that says which."""
+    table = Table(box=SIMPLE, padding=0, show_edge=False)
     for name in ("env", "agent")[0 if several else 1 :]:
         table.add_column(name, overflow="fold")
     for name in ("runs", "success", "return", "steps", "labels", "CPU s", "joules"):
         table.add_column(name, justify="right", no_wrap=True)
+    before = None
     for row in rows:
-        table.add_row(*(Text(cell) for cell in _cells(row)[0 if several else 1 :]))
-    console.print(table)
-    for claim in claims:
-        prefix = f"{claim['env']}: " if several else ""
-        console.print(Text(_format.plain(prefix + claim["text"])))
+        env = "" if row["env"] == before else textwrap.fill(_format.plain(row["env"]), ENV_WIDTH)
+        table.add_row(*map(Text, ([env] if several else []) + _cells(row)))
+        before = row["env"]
+    return table
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
     told = row["labels"] and row["labels"]["actions"] + row["labels"]["states"]
-    names = [_format.plain(row["env"]), _format.plain(row["agent"])]
     numbers = [_format.bracket(row["success"]), _format.bracket(row["return"])]
     counts = [_format.count(x) for x in (row["steps"], told, row["cpu_seconds"])]
-    return [*names, _format.runs(row), *numbers, *counts, _format.joules(row["joules"])]
+    return [_format.plain(row["agent"]), _format.runs(row), *numbers, *counts, _format.joules(row["joules"])]
 
 
 def _markdown(root: Path, runs: Sequence[Run], sections: dict[str, Path]) -> str:

@@ -8,7 +8,6 @@ Layout: `<root>/<env>/<agent>-<digest>/seed-<k>/`, in it the files named by the 
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import platform
@@ -41,18 +40,6 @@ OTHER_PACKAGES = ("filelock", "matplotlib", "pydantic", "tensorboard")
 def slug(text: str) -> str:
     """`text` as one folder name: characters from [A-Za-z0-9._+-], 1 to 80 of them, not beginning with '.' or '-'."""
     return re.sub(r"[^A-Za-z0-9._+-]+", "-", text).lstrip("-.")[:80].rstrip("-") or "unnamed"
-
-
-def digest(config: Mapping[str, Any]) -> str:
-    """Eight hexadecimal digits of a JSON-able configuration; the order of its keys and its `seed` do not matter."""
-    content = {key: value for key, value in config.items() if key != "seed"}
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
-
-
-def run_path(root: Path, *, env: str, agent: str, seed: int, config: Mapping[str, Any]) -> Path:
-    """`<root>/<env slug>/<agent slug>-<digest8>/seed-<seed>`: the seeds of one configuration lie side by side."""
-    return Path(root) / slug(env) / f"{slug(agent)}-{digest(config)}" / f"seed-{int(seed)}"
 
 
 # ---------------------------------------------------------------------- files
@@ -347,15 +334,16 @@ def create(path: Path, config: Mapping[str, Any]) -> Run:
 
 
 def record_error(run: Run, error: BaseException) -> None:
-    """Keep a failure: the traceback is added to error.log, the message becomes error.json (status "failed")."""
+    """Keep a failure: the traceback is added to error.log, the message becomes error.json (status "failed").
+
+    A disk that takes neither is no error here: the failure itself, which the caller raises, must not be hidden by it.
+    """
     text = "".join(traceback.format_exception(error))
-    try:
-        with open(run.error_log, "a", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(f"--- {datetime.now(UTC).isoformat(timespec='seconds')}\n{text}")
-    except OSError as failure:
-        raise disk_error(failure, "cannot write the file", run.error_log, len(text)) from failure
+    with suppress(OSError), open(run.error_log, "a", encoding="utf-8", errors="backslashreplace") as file:
+        file.write(f"--- {datetime.now(UTC).isoformat(timespec='seconds')}\n{text}")
     code = error.exit_code if isinstance(error, SandboxError) else 1
-    write_json(run.error_file, {"type": type(error).__name__, "message": str(error), "exit_code": code})
+    with suppress(NoResources):
+        write_json(run.error_file, {"type": type(error).__name__, "message": str(error), "exit_code": code})
 
 
 def clear_error(run: Run) -> None:

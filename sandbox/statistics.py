@@ -29,7 +29,7 @@ Array = NDArray[np.float64]
 Statistic = Callable[..., Any]  # (scores, axis=None) -> the statistic over `axis`, or over everything
 
 MIN_SEEDS = 5  # below this no winner is named
-NO_WIDTH = "the interval has no width: the scores do not vary between seeds"
+NO_WIDTH = "the interval has no width: nothing varies between seeds"
 ONE_SEED = "1 seed: no interval"
 
 
@@ -228,4 +228,4 @@ def _seeds(result: Estimate) -> str:
 
 
 def _short(x: float) -> str:
-    return f"{x:.3g}" if abs(x) < 1000 else f"{x:.0f}"
+    return f"{x + 0.0:.3g}" if abs(x) < 1000 else f"{x:.0f}"

@@ -25,7 +25,7 @@ def plain(text: object) -> str:
 
 def escape(text: object) -> str:
     """Text that Markdown shows as it is, also inside a table's cell."""
-    return re.sub(r"([\\`*_\[\]<>|&])", r"\\\1", plain(text))
+    return re.sub(r"([\\`*_<>|&]|\](?=[(\[:]))", r"\\\1", plain(text))
 
 
 def count(x: float | None) -> str:
@@ -38,7 +38,7 @@ def count(x: float | None) -> str:
 
 def decimal(x: float) -> str:
     """Two decimals below a hundred, none above: 0.98, -1.50, 1234."""
-    return f"{x:.2f}" if abs(x) < 100 else f"{x:.0f}"
+    return f"{round(x, 2) + 0.0:.2f}" if abs(x) < 100 else f"{x:.0f}"  # + 0.0: not "-0.00"
 
 
 def bracket(summary: dict[str, Any] | None) -> str:

@@ -17,15 +17,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sandbox import statistics
-from sandbox.analyses._arms import Arm, Run, by_env
+from sandbox.analyses._arms import ORACLE, RANDOM, Arm, Run, by_env
 from sandbox.analyses._format import plain
 from sandbox.runs import read_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Okabe and Ito's colours, which stay apart for colour-blind readers (their yellow is too pale for a line).
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+# Colours that stay apart for colour-blind readers: Okabe and Ito's without yellow (too pale for a line), two of Tol's.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#882255", "#999933")
+ENDS = {RANDOM: "#777777", ORACLE: "#000000"}
 MARKERS = "osD^vPX*"
 KEYS = {"success": "eval/success_rate", "return": "eval/mean_reward"}
 MAX_POINTS = 200
@@ -85,6 +86,8 @@ def _evaluations(folder: Path, key: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _panel(panel: Axes, env: str, group: Sequence[Arm], styles: dict[str, dict[str, Any]]) -> None:
+    from matplotlib.ticker import EngFormatter
+
     metric = _metric(group)
     for arm in group:
         style, label = styles[plain(arm.agent)], plain(arm.agent)
@@ -97,6 +100,7 @@ def _panel(panel: Axes, env: str, group: Sequence[Arm], styles: dict[str, dict[s
     panel.set_xlabel("environment steps")
     panel.set_ylabel(metric)
     panel.set_xlim(left=0)
+    panel.xaxis.set_major_formatter(EngFormatter(sep=""))  # 500k, 1M
     if metric == "success":
         panel.set_ylim(-0.03, 1.03)
     panel.grid(alpha=0.3)
@@ -117,9 +121,13 @@ def _metric(group: Sequence[Arm]) -> str:
 
 def _styles(groups: Sequence[Sequence[Arm]]) -> dict[str, dict[str, Any]]:
     """The same colour and marker for an agent in every panel; a second round of colours has other markers."""
-    names = dict.fromkeys(plain(arm.agent) for group in groups for arm in group)
     looks: Iterator[tuple[str, str]] = zip(cycle(PALETTE), cycle(MARKERS), strict=False)
-    return {name: {"color": color, "marker": marker} for name, (color, marker) in zip(names, looks, strict=False)}
+    styles: dict[str, dict[str, Any]] = {}
+    for arm in (arm for group in groups for arm in group):
+        if (name := plain(arm.agent)) not in styles:
+            color, marker = (ENDS[arm.base], "") if arm.base in ENDS else next(looks)
+            styles[name] = {"color": color, "marker": marker}
+    return styles
 
 
 def _n(group: Sequence[Arm]) -> str:

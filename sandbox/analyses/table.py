@@ -63,7 +63,7 @@ def markdown(lines: Sequence[dict[str, Any]], said: Sequence[dict[str, Any]]) ->
     text += "\nIQM over seeds [95 % bootstrap interval]; steps, labels (actions + states), costs: means per run.\n"
     if said:
         text += f"\n{len(said)} comparisons, each with its own 95 % interval (no correction for their number):\n\n"
-    return text + "".join(f"* {_format.escape(claim['env'])}: {_format.escape(claim['text'])}\n" for claim in said)
+    return text + "".join(f"* {_format.escape(claim['env'] + ', ' + claim['text'])}\n" for claim in said)
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
@@ -165,7 +165,11 @@ def _text(a: Arm, b: Arm, metric: str, result: statistics.Estimate, margin: floa
     for arm in (a, b):
         if len(set(arm.seeds)) < len(arm.seeds):
             return f"{a.agent} against {b.agent}: no winner named, {arm.agent} has a seed twice (settings differ)"
-    notes = [f"{arm.failed} failed runs of {arm.agent} left out" for arm in (a, b) if arm.failed]
+    notes = [
+        f"{arm.failed} failed run{'s' if arm.failed > 1 else ''} of {arm.agent} left out"
+        for arm in (a, b)
+        if arm.failed
+    ]
     unlike = [key for key in SHARED if a.setting(key) != b.setting(key)]
     if unlike:
         notes.append(f"not the same {', '.join(unlike)}")

@@ -34,7 +34,10 @@ def cost(cpu: float, memory: float, joules: float | None, source: str) -> energy
 
 
 def test_joules_are_the_rise_of_every_package(tmp_path: Path) -> None:
-    first, second = zone(tmp_path, "intel-rapl:0", "package-0", 5_000_000), zone(tmp_path, "intel-rapl:1", "package-1", 7)
+    first, second = (
+        zone(tmp_path, "intel-rapl:0", "package-0", 5_000_000),
+        zone(tmp_path, "intel-rapl:1", "package-1", 7),
+    )
     with Meter(tmp_path) as meter:
         first.write_text("8000000")
         second.write_text("1000007")

@@ -122,7 +122,7 @@ def test_an_offset_that_cannot_be_of_this_file_is_refused(tmp_path):
     rows.append(1, {"x": 1})
     end = rows.offset()
     for offset in (end + 1, end - 1, 1):
-        with pytest.raises(CorruptFile, match="m.jsonl"):
+        with pytest.raises(CorruptFile, match=r"m\.jsonl"):
             rows.truncate(offset)
     assert rows.offset() == end
 
@@ -143,7 +143,7 @@ def test_a_full_disk_leaves_no_half_row(tmp_path):
     old = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (40, old[1]))
     try:
-        with pytest.raises(NoResources, match="m.jsonl"):
+        with pytest.raises(NoResources, match=r"m\.jsonl"):
             rows.append(2, {"x": "y" * 100})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, old)

@@ -17,12 +17,10 @@ from sandbox.runs import (
     Run,
     clear_error,
     create,
-    digest,
     find_runs,
     lock,
     read_json,
     record_error,
-    run_path,
     slug,
     versions,
     write_json,
@@ -57,15 +55,6 @@ def test_a_slug_is_always_one_safe_folder_name(text):
 )
 def test_slugs(text, name):
     assert slug(text) == name
-
-
-def test_the_digest_is_of_the_content(tmp_path):
-    assert digest({"a": 1, "b": {"c": 2, "d": 3}, "seed": 1}) == digest({"b": {"d": 3, "c": 2}, "a": 1, "seed": 2})
-    assert digest({"a": 1}) != digest({"a": 2})
-    # sha256 of '{"a":1}', by sha256sum
-    assert digest({"a": 1}) == "015abd7f"
-    path = run_path(tmp_path, env="../E:v0", agent="ppo+rnd:lr=1", seed=3, config={"a": 1})
-    assert path == tmp_path / "E-v0" / "ppo+rnd-lr-1-015abd7f" / "seed-3"
 
 
 # ------------------------------------------------------------------ files
@@ -112,7 +101,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch, call):
         (b'{"a": "\xe9"}', "not UTF-8 text: byte 7"),
         (b'{"a": NaN}', "NaN"),
         (b"[" * 100_000, "recursion"),
-        (b" " * 2000, "at most 1e\\+03 bytes"),
+        (b" " * 2000, "has 2 kB; at most 1 kB are read"),
     ],
 )
 def test_a_bad_file_is_named_with_its_place(tmp_path, content, message):
@@ -202,6 +191,18 @@ def test_the_log_keeps_every_traceback(tmp_path):
     assert log.index("first") < log.index("second")
 
 
+def test_a_full_disk_does_not_hide_the_failure(tmp_path, monkeypatch):
+    run = create(tmp_path, {})
+    run.error_log.mkdir()
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(runs.os, "replace", full)
+    record_error(run, Diverged("the loss is nan"))
+    assert run.error is None
+
+
 def test_runs_are_found_in_natural_order(tmp_path):
     for seed in (10, 2, 1):
         create(tmp_path / "E" / "ppo-12345678" / f"seed-{seed}", {"seed": seed})
@@ -275,7 +276,8 @@ def test_the_lock_is_freed_by_an_error(tmp_path):
 
 
 def test_a_lock_that_cannot_be_made(tmp_path):
-    with pytest.raises(NoResources, match="cannot lock"), lock(Run(tmp_path / "nowhere")):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NoResources, match="cannot lock"), lock(Run(tmp_path / "file")):
         pytest.fail("locked nothing")
 
 
@@ -324,6 +326,7 @@ def test_the_commit_is_that_of_the_checkout(tmp_path, monkeypatch):
 
 
 def test_reading_runs_needs_no_heavy_import():
-    code = "import sys, json, sandbox.runs; print(json.dumps([m for m in ('torch', 'numba', 'gymnasium', 'numpy') if m in sys.modules]))"
+    heavy = ["torch", "numba", "gymnasium", "numpy", "filelock"]
+    code = f"import sys, json, sandbox.runs; print(json.dumps([name for name in {heavy} if name in sys.modules]))"
     done = subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == []

@@ -95,10 +95,7 @@ def test_probability_of_improvement_is_mann_whitney() -> None:
 
 def test_probability_of_improvement_interval_is_the_literal_bootstrap() -> None:
     rng = np.random.default_rng(0)
-    draws = [
-        np.mean([(a > b) + 0.5 * (a == b) for a in rng.choice(X, len(X)) for b in rng.choice(Y, len(Y))])
-        for _ in range(0)
-    ]
+    draws = []
     for _ in range(4000):
         a, b = rng.choice(X, len(X)), rng.choice(Y, len(Y))
         draws.append(((a[:, None] > b).sum() + 0.5 * (a[:, None] == b).sum()) / a.size / b.size)
@@ -158,7 +155,7 @@ def test_no_spread_is_flagged() -> None:
 
 @pytest.mark.parametrize(
     ("scores", "named"),
-    [([0, float("nan")], r"scores\[1, 0\] is nan"), ([[0, 1], [2, float("-inf")]], r"scores\[1, 1\] is -inf")],
+    [([0, float("nan")], r"scores\[1\] is nan"), ([[0, 1], [2, float("-inf")]], r"scores\[1, 1\] is -inf")],
 )
 def test_what_is_not_finite_is_named(scores: list, named: str) -> None:
     with pytest.raises(ValueError, match=named):
@@ -166,7 +163,7 @@ def test_what_is_not_finite_is_named(scores: list, named: str) -> None:
 
 
 def test_wrong_shapes_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"y\[0, 0\] is inf"):
+    with pytest.raises(ValueError, match=r"y\[0\] is inf"):
         difference([1.0], [np.inf])
     with pytest.raises(ValueError, match="not empty"):
         interval([])

@@ -1,0 +1,217 @@
+"""The verbs of the command line: they read options and call one function each. Heavy imports stay inside."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="sandbox",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help="Train agents that teach themselves, and compare them with supervised ones on one budget.\n\n"
+    "Start with `sandbox demo`. Exit codes: 0 done, 1 internal, 2 usage, 3 the environment failed, 4 diverged, "
+    "5 corrupt file, 6 some runs of a study failed, 7 resources, 75 stopped but resumable, 130 Ctrl-C.",
+)
+
+
+class Format(StrEnum):
+    """How data is written to stdout."""
+
+    table = "table"
+    json = "json"
+    csv = "csv"
+
+
+class Kind(StrEnum):
+    """What can be listed."""
+
+    agents = "agents"
+    worlds = "worlds"
+    curiosity = "curiosity"
+    objectives = "objectives"
+    supervised = "supervised"
+    encoders = "encoders"
+    runs = "runs"
+
+
+EnvIds = Annotated[list[str], typer.Option("--env", help="A world's id; repeat for several. Yours: module:Id-v0.")]
+Steps = Annotated[int, typer.Option("--steps", help="Cap on environment steps of a run, label collection included.")]
+Sets = Annotated[
+    list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, e.g. learner.gamma=0.95. Repeatable.")
+]
+Plugins = Annotated[list[Path], typer.Option("--plugin", help="A file with a bonus (or another part) of your own.")]
+Out = Annotated[Path, typer.Option("--out", help="Folder for the runs.")]
+Output = Annotated[Format, typer.Option("--format", help="Form of the data on stdout.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would run and what it would cost, and stop.")]
+Jobs = Annotated[int | None, typer.Option("--jobs", min=1, max=1024, help="Runs at a time; all cores by default.")]
+
+
+@app.callback()
+def common(debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False) -> None:
+    """Options before the verb."""
+
+
+@app.command()
+def demo(
+    out: Out = Path("runs/demo"),
+    jobs: Jobs = None,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Seeds per agent.")] = 5,
+    steps: Steps = 500_000,
+    output: Output = Format.table,
+    dry_run: DryRun = False,
+) -> None:
+    """The main job on a hard-exploration task: self-taught against supervised agents, five seeds each.
+
+    Example: `sandbox demo --seeds 2`
+    """
+    from sandbox import main_job
+
+    main_job.compare(main_job.demo_study(seeds, steps), out, jobs, str(output), dry_run, _command())
+
+
+@app.command()
+def train(
+    agent: Annotated[str | None, typer.Argument(help="An agent by its parts, e.g. ppo+noveld+inverse.")] = None,
+    env: Annotated[str | None, typer.Option("--env", help="A world's id; your own is module:Id-v0.")] = None,
+    steps: Steps = 500_000,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the run.")] = 0,
+    out: Out = Path("runs"),
+    config: Annotated[Path | None, typer.Option("--config", help="A TOML file, or a run's config.json.")] = None,
+    sets: Sets = [],
+    plugins: Plugins = [],
+    output: Output = Format.table,
+    dry_run: DryRun = False,
+) -> None:
+    """Train one agent in one world (or go on where an earlier run was cut).
+
+    Example: `sandbox train ppo+counts --env MiniGrid-DoorKey-8x8-v0 --steps 1000000`
+    """
+    from sandbox import main_job
+
+    experiment = main_job.experiment(agent, env, steps, seed, config, sets, plugins)
+    main_job.train(experiment, out, str(output), dry_run, _command())
+
+
+@app.command()
+def compare(
+    agents: Annotated[list[str], typer.Argument(help="Agents by their parts, e.g. ppo ppo+counts bc:labels=1000.")],
+    envs: EnvIds,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, max=10_000, help="Seeds per agent and world.")] = 5,
+    steps: Steps = 500_000,
+    jobs: Jobs = None,
+    out: Out = Path("runs/compare"),
+    sets: Sets = [],
+    plugins: Plugins = [],
+    output: Output = Format.table,
+    dry_run: DryRun = False,
+) -> None:
+    """Compare agents in worlds over seeds, on one budget; runs that are done are kept, cut ones resumed.
+
+    Example: `sandbox compare ppo ppo+counts bc:labels=1000 --env MiniGrid-DoorKey-8x8-v0 --seeds 5`
+    """
+    from sandbox import main_job
+
+    study = main_job.study(agents, envs, seeds, steps, sets, plugins)
+    main_job.compare(study, out, jobs, str(output), dry_run, _command())
+
+
+@app.command()
+def batch(
+    file: Annotated[Path, typer.Argument(help="A study in TOML.")],
+    jobs: Jobs = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for the runs; runs/<name> by default.")] = None,
+    sets: Sets = [],
+    output: Output = Format.table,
+    dry_run: DryRun = False,
+) -> None:
+    """Run the study that a file describes; only what is missing.
+
+    Example: `sandbox batch studies/demo.toml --jobs 2`
+    """
+    from sandbox import main_job
+    from sandbox.config import load_study
+
+    study = load_study(file, sets)
+    main_job.compare(study, out or Path("runs") / study.name, jobs, str(output), dry_run, _command())
+
+
+@app.command()
+def resume(path: Annotated[Path, typer.Argument(help="A run, or a folder of runs.")], jobs: Jobs = None) -> None:
+    """Go on with every run below PATH that was cut or failed.
+
+    Example: `sandbox resume runs/compare`
+    """
+    from sandbox import main_job
+
+    main_job.resume(path, jobs, _command())
+
+
+@app.command()
+def evaluate(
+    path: Annotated[Path, typer.Argument(help="A run.")],
+    episodes: Annotated[int | None, typer.Option("--episodes", min=1, help="How many; the run's own by default.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Of the evaluation; the run's own by default.")] = None,
+    deterministic: Annotated[bool, typer.Option("--deterministic", help="The most likely action, not a sample.")] = False,
+    output: Output = Format.table,
+) -> None:
+    """Play a run's final agent on unseen levels; the run itself is not changed.
+
+    Example: `sandbox evaluate runs/MiniGrid-DoorKey-8x8-v0/ppo+counts-1a2b3c4d/seed-0 --episodes 500`
+    """
+    from sandbox import main_job
+
+    main_job.evaluate(path, episodes, seed, deterministic, str(output))
+
+
+@app.command()
+def report(path: Annotated[Path, typer.Argument(help="A folder of runs.")], output: Output = Format.table) -> None:
+    """Make the tables, the figure and the claims of all runs below PATH again.
+
+    Example: `sandbox report runs/demo --format json`
+    """
+    from sandbox import main_job
+
+    main_job.report(path, str(output))
+
+
+@app.command("list")
+def list_(
+    kind: Annotated[Kind, typer.Argument(help="What to list.")],
+    root: Annotated[Path, typer.Argument(help="For runs: the folder to look in.")] = Path("runs"),
+    plugins: Plugins = [],
+    output: Output = Format.table,
+) -> None:
+    """List agents, worlds, parts, or runs.
+
+    Example: `sandbox list worlds`
+    """
+    from sandbox import listing
+
+    listing.show(str(kind), root, plugins, str(output))
+
+
+@app.command()
+def tensorboard(
+    path: Annotated[Path, typer.Argument(help="A folder of runs.")] = Path("runs"),
+    port: Annotated[int | None, typer.Option("--port", min=1, max=65535, help="The next free one by default.")] = None,
+) -> None:
+    """Show runs in TensorBoard (on this machine only).
+
+    Example: `sandbox tensorboard runs/demo`
+    """
+    from sandbox import listing
+
+    listing.tensorboard(path, port)
+
+
+def _command() -> str:
+    import shlex
+
+    return shlex.join(["sandbox", *sys.argv[1:]])
+

@@ -1,0 +1,84 @@
+"""What there is: agents, worlds, parts and runs, without importing what is heavy."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from sandbox import registry
+from sandbox.errors import NoResources, UsageError
+
+Row = dict[str, str]
+
+
+def show(kind: str, root: Path, plugins: list[Path], output: str) -> None:
+    """Print the list to stdout as a table, JSON or CSV."""
+    for plugin in plugins:
+        registry.load_plugin(plugin)
+    rows = run_rows(root) if kind == "runs" else part_rows(kind)
+    if output == "json":
+        print(json.dumps(rows, indent=2))
+    elif output == "csv":
+        print(to_csv(rows), end="")
+    else:
+        print(to_text(rows) if rows else f"no {kind} in {root}")
+
+
+def part_rows(kind: str) -> list[Row]:
+    """name and summary of each; `agents` are the bases of an agent's name."""
+    if kind == "worlds":
+        return [{"name": name, "summary": summary} for name, summary in registry.worlds()]
+    kinds = ("learners", "supervised", "reference") if kind == "agents" else (kind,)
+    return [{"name": name, "summary": registry.summary(k, name)} for k in kinds for name in registry.names(k)]
+
+
+def run_rows(root: Path) -> list[Row]:
+    """path, status, agent, world, seed of every run below `root`."""
+    from sandbox.runs import find_runs
+
+    if not root.is_dir():
+        raise UsageError(f"{root} is no folder; runs are below the folder that --out named")
+    rows = []
+    for run in find_runs(root):
+        config = run.config
+        world = config.get("world", {}).get("id", "")
+        named = {"agent": config.get("agent", ""), "world": world, "seed": str(config.get("seed", ""))}
+        rows.append({"path": str(run.path), "status": run.status, **named})
+    return rows
+
+
+def to_text(rows: list[Row]) -> str:
+    """Columns padded with spaces; plain, as it may go through a pipe."""
+    names = list(rows[0])
+    widths = {name: max(len(name), *(len(row[name]) for row in rows)) for name in names}
+    lines = [[name.upper() for name in names], *([row[name] for name in names] for row in rows)]
+    return "\n".join("  ".join(cell.ljust(widths[n]) for cell, n in zip(line, names, strict=True)).rstrip() for line in lines)
+
+
+def to_csv(rows: list[Row]) -> str:
+    """With a header."""
+    out = io.StringIO()
+    if rows:
+        writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return out.getvalue()
+
+
+def tensorboard(path: Path, port: int | None) -> None:
+    """Run TensorBoard on `path` until Ctrl-C; bound to this machine."""
+    if not path.is_dir():
+        raise UsageError(f"{path} is no folder; give the folder of the runs (--out)")
+    chosen = ["--port", str(port)] if port else []
+    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(path), "--host", "127.0.0.1", *chosen]
+    print(f"TensorBoard on {path}; from another machine: ssh -L 6006:localhost:6006 <this machine>", file=sys.stderr)
+    try:
+        code = subprocess.run(command, check=False).returncode
+    except KeyboardInterrupt:
+        return
+    if code:
+        raise NoResources(f"TensorBoard ended with {code}; is the port in use (--port)?")

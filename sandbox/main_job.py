@@ -1,0 +1,255 @@
+"""What the verbs do: from options to a study, from a study to runs, from runs to a table and the claims it allows."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sandbox import report as reporting
+from sandbox import study as studies
+from sandbox import terminal
+from sandbox.analyses import table
+from sandbox.config import Experiment, Study, build, load_experiment, override, to_dict
+from sandbox.errors import NoResources, StudyIncomplete, UsageError
+from sandbox.registry import load_plugin, parse_agent
+from sandbox.runs import Run, create, find_runs
+from sandbox.signals import stop_requests
+from sandbox.study import Job
+
+DEMO_ENV = "MiniGrid-MultiRoom-N4-S5-v0"
+DEMO_AGENTS = [
+    "random", "ppo", "ppo+counts", "ppo+noveld", "ppo+noveld+inverse", "bc:labels=1000", "bc:labels=10000", "oracle",
+]  # fmt: skip
+
+
+# ---------------------------------------------------------------------- from options to configurations
+
+
+def demo_study(seeds: int, steps: int) -> Study:
+    """The main job: reward alone, curiosity, curiosity and self-supervision, and two budgets of labels."""
+    return build(Study, {"name": "demo", "agents": DEMO_AGENTS, "envs": [DEMO_ENV], "seeds": seeds, "steps": steps}, "demo")
+
+
+def study(
+    agents: list[str], envs: list[str], seeds: int, steps: int, sets: Sequence[str], plugins: Sequence[Path]
+) -> Study:
+    """A study from the command line."""
+    data: dict[str, Any] = {"name": "compare", "agents": agents, "envs": envs, "seeds": seeds, "steps": steps}
+    return build(Study, override(data | {"plugins": [str(path) for path in plugins]}, sets), "the command line")
+
+
+def experiment(
+    agent: str | None, env: str | None, steps: int, seed: int, config: Path | None, sets: Sequence[str], plugins: Sequence[Path]
+) -> Experiment:
+    """One experiment, from a file or from the command line."""
+    if config is not None:
+        if agent or env or plugins:
+            raise UsageError("--config names a whole experiment; change it by --set, not by AGENT, --env or --plugin")
+        return load_experiment(config, sets)
+    if agent is None or env is None:
+        raise UsageError("train needs an AGENT and --env (or --config FILE), e.g. sandbox train ppo+counts --env DeepSea-v0")
+    loaded = [load_plugin(path) for path in plugins]
+    data: dict[str, Any] = {"agent": agent, "world": {"id": env}, "steps": steps, "seed": seed}
+    data["plugins"] = [{"path": str(plugin.path), "sha256": plugin.sha256} for plugin in loaded]
+    made = build(Experiment, override(data, sets), "the command line")
+    return made.model_copy(update={"agent": str(parse_agent(made.agent))})
+
+
+# ---------------------------------------------------------------------- doing
+
+
+def train(experiment_: Experiment, out: Path, output: str, dry_run: bool, command: str) -> None:
+    """One run in this process, to its result."""
+    folder = studies.folder_of(experiment_, out)
+    if dry_run:
+        print_plan([experiment_], out, 1)
+        return
+    run = create(folder, to_dict(experiment_))
+    _train_here(run, experiment_, command)
+    rows = table.rows([run])
+    _write(rows, [], "train", output)
+    _next_lines(out, [f"sandbox evaluate {folder}"])
+
+
+def _train_here(run: Run, experiment_: Experiment, command: str) -> None:
+    from sandbox.worker import run_once
+
+    if run.status == "done":
+        terminal.note(f"already done: {run.path}")
+        return
+    with stop_requests(notify=terminal.note) as should_stop, terminal.run_progress(experiment_.agent, experiment_.steps) as show:
+        try:
+            run_once(run, progress=show, should_stop=should_stop, warn=terminal.note, command=command)
+        finally:
+            if run.status != "done":
+                terminal.note(f"to go on: sandbox resume {run.path}")
+
+
+def compare(study_: Study, out: Path, jobs: int | None, output: str, dry_run: bool, command: str) -> None:
+    """A whole study: run what is missing, then table, claims and report.
+
+    Raises:
+        StudyIncomplete: some runs failed; the table is printed all the same.
+    """
+    experiments = study_.experiments()
+    workers = jobs or study_.jobs or studies.default_jobs()
+    if dry_run:
+        print_plan(experiments, out, workers)
+        return
+    _check_worlds(experiments)
+    todo = studies.prepare(experiments, out)
+    _execute(todo, workers, command, out)
+    _finish(study_.name, [job.run for job in todo], out, output)
+    _complain(todo)
+
+
+def _check_worlds(experiments: list[Experiment]) -> None:
+    """Refuse at once what no run could do: an unknown world, an arm that needs an oracle where there is none."""
+    from sandbox.experiment import plan
+
+    seen = set()
+    for one in experiments:
+        key = (one.agent, one.world.id)
+        if key not in seen:
+            seen.add(key)
+            plan(one)
+
+
+def _execute(todo: list[Job], workers: int, command: str, out: Path) -> None:
+    skipped = sum(job.state == "skipped" for job in todo)
+    if skipped:
+        terminal.note(f"{skipped} of {len(todo)} runs are done already")
+    try:
+        with stop_requests(notify=terminal.note) as should_stop, terminal.study_progress() as watch:
+            studies.execute(todo, workers, watch=watch, should_stop=should_stop, command=command)
+    except BaseException:
+        if any(job.state != "done" for job in todo):
+            terminal.note(f"to go on: the same command again, or sandbox resume {out}")
+        raise
+
+
+def _complain(todo: list[Job]) -> None:
+    failed = [job for job in todo if job.state == "failed"]
+    if failed:
+        raise StudyIncomplete(f"{len(failed)} of {len(todo)} runs failed:\n{studies.retry_message(todo)}")
+
+
+def _finish(name: str, runs: list[Run], out: Path, output: str) -> None:
+    rows, claims = table.rows(runs), table.claims(runs)
+    folder = _report_folder(out)
+    _write(rows, claims, name, output)
+    if folder is not None:
+        lines = [f"cat {folder}/report.md", f"sandbox tensorboard {out}"]
+        curves = folder / "curves.png"
+        _next_lines(out, [f"open {curves}", *lines] if curves.exists() else lines)
+
+
+def _report_folder(out: Path) -> Path | None:
+    """The report is a by-product: a full disk must not take the table away."""
+    try:
+        return reporting.build(out)
+    except OSError as error:
+        terminal.note(f"warning: no report: {error}")
+        return None
+
+
+def resume(path: Path, jobs: int | None, command: str) -> None:
+    """Go on with every unfinished run below `path`."""
+    if not path.is_dir():
+        raise UsageError(f"{path} is no folder of a run or of runs")
+    found = find_runs(path)
+    if not found:
+        raise UsageError(f"{path} holds no runs")
+    if len(found) == 1:
+        run, experiment_ = studies.read_run(found[0].path)
+        _train_here(run, experiment_, command)
+        _write(table.rows([run]), [], "resume", "table")
+        return
+    pairs = [studies.read_run(run.path) for run in found]
+    todo = [Job(run, one, "skipped" if run.status == "done" else "waiting") for run, one in pairs]
+    _execute(todo, jobs or studies.default_jobs(), command, path)
+    _finish("resume", found, path, "table")
+    _complain(todo)
+
+
+def evaluate(path: Path, episodes: int | None, seed: int | None, deterministic: bool, output: str) -> None:
+    """The final agent of a run on unseen levels; prints one row."""
+    from sandbox.experiment import evaluate_run, plan
+
+    run, one = studies.read_run(path)
+    settings = one.evaluation.model_copy(update={"episodes": episodes or one.evaluation.episodes, "deterministic": deterministic or one.evaluation.deterministic})
+    asked = one.model_copy(update={"evaluation": settings})
+    evaluation = evaluate_run(run, plan(asked), one.seed if seed is None else seed, terminal.note)
+    row = {
+        "agent": one.agent, "env": one.world.id, "episodes": len(evaluation.returns), "levels": evaluation.levels,
+        "return": evaluation.mean_return, "success": evaluation.success_rate,
+    }  # fmt: skip
+    if output == "json":
+        print(json.dumps(row, indent=2))
+        return
+    from sandbox.listing import to_csv, to_text
+
+    cells = {name: f"{value:.4g}" if isinstance(value, float) else str(value) for name, value in row.items()}
+    print(to_csv([cells]) if output == "csv" else to_text([cells]))
+
+
+def report(path: Path, output: str) -> None:
+    """Make the report again from what lies on disk."""
+    if not path.is_dir():
+        raise UsageError(f"{path} is no folder of runs")
+    runs = find_runs(path)
+    if not runs:
+        raise UsageError(f"{path} holds no runs")
+    try:
+        folder = reporting.build(path)
+    except OSError as error:
+        raise NoResources(f"cannot write the report below {path}: {error}") from error
+    _write(table.rows(runs), table.claims(runs), path.resolve().name, output)
+    terminal.note(f"report: {folder}")
+
+
+# ---------------------------------------------------------------------- saying
+
+
+def print_plan(experiments: list[Experiment], out: Path, workers: int) -> None:
+    """What would run, where, and what it would cost at most."""
+    from sandbox.experiment import plan
+    from sandbox.listing import to_text
+
+    rows, total = [], 0
+    for one in experiments:
+        resolved = plan(one)
+        folder = studies.folder_of(one, out)
+        status = Run(folder).status if (folder / "config.json").exists() else "new"
+        steps = resolved.rollouts * resolved.per_rollout if resolved.trains else 0
+        total += steps if status != "done" else 0
+        rows.append(
+            {"agent": one.agent, "world": one.world.id, "seed": str(one.seed), "steps": f"{steps:,}",
+             "copies": str(resolved.copies), "encoder": resolved.encoder, "status": status, "folder": str(folder)}
+        )  # fmt: skip
+    print(to_text(rows))
+    print(f"{len(rows)} runs, {workers} at a time; {total:,} environment steps of training are still to do")
+
+
+def _write(rows: list[dict[str, Any]], claims: list[dict[str, Any]], name: str, output: str) -> None:
+    if output == "json":
+        print(reporting.to_json(name, rows, claims))
+    elif output == "csv":
+        print(reporting.to_csv(rows), end="")
+    else:
+        from rich.console import Console
+
+        terminal_out = Console(highlight=False)
+        if not terminal_out.is_terminal:
+            terminal_out = Console(highlight=False, width=120)
+        reporting.render_table(rows, terminal_out, claims)
+    sys.stdout.flush()
+
+
+def _next_lines(out: Path, lines: list[str]) -> None:
+    terminal.note("\nnext:")
+    for line in lines:
+        terminal.note(f"  {line}")

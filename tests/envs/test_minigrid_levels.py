@@ -1,0 +1,196 @@
+"""Pools of levels: Minigrid's own, disjoint, cached safely."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+import envs.minigrid
+from envs.minigrid import IDS, levels, make
+from envs.minigrid.levels import load_pool, new_env, state_of
+
+DOOR_KEY = "MiniGrid-DoorKey-6x6-v0"
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("SANDBOX_CACHE", str(tmp_path))
+    return tmp_path / "levels"
+
+
+def contents(some):
+    return {grid.tobytes() + body.tobytes() for grid, body in zip(some.grids, some.bodies, strict=True)}
+
+
+def same(pool, other):
+    return all(
+        np.array_equal(getattr(getattr(pool, half), name), getattr(getattr(other, half), name))
+        for half in ("train", "evaluation")
+        for name in ("grids", "bodies")
+    )
+
+
+def test_ids_are_a_literal_and_cover_the_families():
+    tree = ast.parse(Path(envs.minigrid.__file__).read_text())
+    literal = next(
+        ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign) and node.targets[0].id == "IDS"
+    )
+    assert literal == IDS
+    import minigrid  # noqa: F401
+
+    families = ("Empty", "FourRooms", "DoorKey", "MultiRoom", "SimpleCrossing", "LavaCrossing", "LavaGap")
+    families += ("KeyCorridor", "Unlock", "LockedRoom")
+    registered = {
+        env_id for env_id in gym.registry if env_id.startswith(tuple(f"MiniGrid-{family}" for family in families))
+    }
+    assert set(IDS) == registered
+    assert len(IDS) == len(set(IDS))
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    code = "import envs.minigrid, sys; print(sorted({'numba', 'minigrid', 'pygame', 'torch'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("env_id", ["MiniGrid-MultiRoom-N4-S5-v0", "MiniGrid-KeyCorridorS4R3-v0", "MiniGrid-LavaGapS7-v0"])
+def test_levels_are_those_of_a_seeded_reset(env_id):
+    """Generated without the first view, in one environment: still what a fresh environment gives."""
+    task, found = levels.generate(env_id, {}, 8)
+    expected = set()
+    for seed in np.random.SeedSequence(levels.SEED).generate_state(40):
+        env = gym.make(env_id).unwrapped
+        env.reset(seed=int(seed))
+        grid, body = state_of(env, task.rule)
+        expected.add(grid.tobytes() + body.tobytes())
+        if len(expected) == 8:
+            break
+    assert contents(found) == expected
+
+
+def test_training_and_evaluation_levels_are_disjoint():
+    pool = load_pool(DOOR_KEY, {}, 200, 50)
+    assert (len(pool.train), len(pool.evaluation), pool.note) == (200, 50, "held-out (50)")
+    assert len(contents(pool.train)) == 200
+    assert len(contents(pool.evaluation)) == 50
+    assert not contents(pool.train) & contents(pool.evaluation)
+
+
+@pytest.mark.parametrize(("env_id", "count"), [("MiniGrid-Empty-8x8-v0", 1), ("MiniGrid-LavaGapS5-v0", 3)])
+def test_ids_with_few_levels_share_them(env_id, count):
+    pool = load_pool(env_id, {}, 100, 50)
+    assert pool.note == f"shared ({count})"
+    assert make(env_id, 2).levels_note == f"shared ({count})"
+    assert contents(pool.train) == contents(pool.evaluation)
+    assert len(pool.train) == count
+
+
+def test_split_gives_evaluation_at_most_half_and_only_if_that_is_enough():
+    task, all_levels = levels.generate(DOOR_KEY, {}, 100)
+    assert levels.split(task, all_levels[:63], 500, 500).note == "shared (63)"
+    assert levels.split(task, all_levels[:65], 500, 500).note == "held-out (32)"
+    assert levels.split(task, all_levels[:20], 500, 8).note == "held-out (8)"
+
+
+def test_arguments_reach_minigrid_and_are_part_of_the_key(cache):
+    world = make("MiniGrid-Empty-5x5-v0", 1, size=7, max_steps=11)
+    assert (world.task.width, world.task.max_steps) == (7, 11)
+    assert make("MiniGrid-Empty-5x5-v0", 1).task.width == 5
+    assert len(list(cache.glob("*.npz"))) == 2
+
+
+def test_cached_pool_is_the_generated_one_and_nothing_is_generated_twice(cache, monkeypatch):
+    pool = load_pool(DOOR_KEY, {}, 100, 40)
+    assert [file.suffix for file in cache.iterdir()] == [".npz"]
+    monkeypatch.setattr(levels, "generate", lambda *_: pytest.fail("generated again"))
+    again = load_pool(DOOR_KEY, {}, 100, 40)
+    assert same(pool, again)
+    assert again.task == pool.task
+
+
+def damage_half(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def damage_byte(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 255
+    path.write_bytes(data)
+
+
+def damage_all(path):
+    path.write_bytes(b"")
+
+
+def damage_position(path):
+    with np.load(path) as file:
+        arrays = dict(file)
+    arrays["bodies"][0, 0] = 10**6
+    np.savez(path, **arrays)
+
+
+def damage_pickle(path):
+    with np.load(path) as file:
+        arrays = dict(file)
+    np.savez(path, **{**arrays, "grids": np.array([object()])})
+
+
+def damage_key(path):
+    with np.load(path) as file:
+        arrays = dict(file)
+    np.savez(path, **{**arrays, "key": arrays["key"][:-1], "bodies": arrays["bodies"][::-1]})
+
+
+@pytest.mark.parametrize(
+    "damage", [damage_half, damage_byte, damage_all, damage_position, damage_pickle, damage_key]
+)
+def test_a_damaged_file_is_replaced(cache, damage):
+    pool = load_pool(DOOR_KEY, {}, 60, 40)
+    (path,) = cache.glob("*.npz")
+    damage(path)
+    assert same(load_pool(DOOR_KEY, {}, 60, 40), pool)
+    with np.load(path) as file:
+        assert len(file["grids"]) == 100
+
+
+def test_an_unwritable_folder_means_no_cache(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("SANDBOX_CACHE", str(tmp_path / "file"))
+    assert len(load_pool(DOOR_KEY, {}, 60, 40).train) == 60
+
+
+
+def test_processes_that_start_together_agree(cache):
+    code = (
+        "from envs.minigrid.levels import load_pool; p = load_pool('MiniGrid-DoorKey-6x6-v0', {}, 60, 40);"
+        "print(p.train.grids.sum(), p.evaluation.grids.sum())"
+    )
+    started = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    answers = {process.communicate()[0] for process in started}
+    assert len(answers) == 1
+    assert [file.suffix for file in cache.iterdir()] == [".npz"]
+
+
+def test_bad_requests_are_explained():
+    with pytest.raises(ValueError, match="MiniGrid-DoorKey-8x8-v0"):
+        make("MiniGrid-DoorKey-8x8", 1)
+    with pytest.raises(ValueError, match="at least 1"):
+        make(DOOR_KEY, 1, levels=0)
+    with pytest.raises(ValueError, match="split"):
+        make(DOOR_KEY, 1, levels=10, eval_levels=2, split="test")
+
+
+def test_states_with_too_much_nesting_are_refused():
+    from minigrid.core.world_object import Box
+
+    env = new_env("MiniGrid-Empty-5x5-v0", {})
+    env.reset(seed=0)
+    env.grid.set(2, 2, Box("red", Box("red", Box("red", Box("red")))))
+    with pytest.raises(ValueError, match="nested"):
+        state_of(env, 0)

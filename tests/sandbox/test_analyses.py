@@ -1,0 +1,318 @@
+"""The main table, its claims, the curves and the ledger, on runs whose numbers are known."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import struct
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sandbox import statistics
+from sandbox.analyses import _format, curves, ledger, table
+from sandbox.analyses._arms import arms
+from sandbox.errors import CorruptFile
+
+ESTIMATED = "estimated (10 W per busy core)"
+KEYS = ["env", "agent", "runs", "failed", "steps", "success", "return", "score", "labels", "cpu_seconds", "joules"]
+
+
+@dataclass
+class FakeRun:
+    agent: str
+    seed: int = 0
+    value: float = 0.0  # return
+    success: float | None = None
+    env: str = "World-v0"
+    steps: int = 1000
+    told: dict[str, int] = field(default_factory=dict)
+    joules: tuple[float | None, str] = (20.0, ESTIMATED)
+    status: str = "done"
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    path: Path = Path("missing")
+
+    @property
+    def config(self) -> dict[str, Any]:
+        world = {"id": self.env, "kwargs": self.kwargs}
+        return {"agent": self.agent, "world": world, "steps": self.steps, "seed": self.seed}
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        if self.status != "done":
+            return None
+        labels = {"actions": 0, "states": 0, "rewards": self.steps, "terminations": self.steps} | self.told
+        cost = {"cpu_seconds": 2.0 + self.seed, "wall_seconds": 3.0, "peak_memory_mb": 500 + self.seed}
+        return {
+            "steps": self.steps,
+            "evaluation": {"episodes": 10, "levels": "held-out (512)", "deterministic": False},
+            "return": {"mean": self.value},
+            "success": None if self.success is None else {"mean": self.success},
+            "labels": labels,
+            "privileged": ["oracle"] if self.told else [],
+            "cost": cost | {"joules": {"value": self.joules[0], "source": self.joules[1]}},
+        }
+
+
+def seeds(agent: str, values: list[float], **more: Any) -> list[FakeRun]:
+    return [FakeRun(agent, seed, value, **more) for seed, value in enumerate(values)]
+
+
+ENDS = [*seeds("random", [0.0, 0.2]), *seeds("oracle", [1.0, 1.2])]  # mean returns 0.1 and 1.1
+
+
+def row_of(runs: list[FakeRun], agent: str) -> dict[str, Any]:
+    (row,) = [row for row in table.rows(runs) if row["agent"] == agent]
+    return row
+
+
+def test_a_row_has_exactly_the_agreed_form() -> None:
+    runs = seeds("bc:labels=50", [0.5, 0.7, 0.6], success=0.9, told={"actions": 50, "rewards": 0})
+    row = row_of(runs, "bc:labels=50")
+    assert list(row)[: len(KEYS)] == KEYS
+    assert list(row["return"]) == ["iqm", "mean", "low", "high"]
+    assert row["labels"] == {"actions": 50, "states": 0, "rewards": 0, "terminations": 1000}
+    assert (row["runs"], row["failed"], row["steps"]) == (3, 0, 1000)
+    assert row["cpu_seconds"] == pytest.approx(3.0)  # mean of 2, 3, 4
+    assert row["joules"] == {"value": pytest.approx(20.0), "source": ESTIMATED}
+    assert row["score"] is None
+    assert (row["privileged"], row["seeds"], row["levels"]) == (["oracle"], [0, 1, 2], "held-out (512)")
+
+
+def test_numbers_are_the_statistics_of_the_seeds() -> None:
+    values = [0.1, 0.9, 0.5, 0.6, 0.7]
+    row = row_of(seeds("ppo", values), "ppo")
+    expected = statistics.interval(values)
+    assert row["return"]["iqm"] == pytest.approx((0.5 + 0.6 + 0.7) / 3)
+    assert row["return"]["mean"] == pytest.approx(0.56)
+    assert (row["return"]["low"], row["return"]["high"]) == (expected.low, expected.high)
+    assert row["median"]["return"] == 0.6
+    assert row["success"] is None
+    assert row == row_of(seeds("ppo", values)[::-1], "ppo")  # the order in which runs are found does not matter
+
+
+def test_one_run_has_no_interval() -> None:
+    row = row_of(seeds("ppo", [0.5]), "ppo")
+    assert row["return"] == {"iqm": 0.5, "mean": 0.5, "low": None, "high": None}
+
+
+def test_score_is_nothing_at_random_and_one_at_the_oracle() -> None:
+    runs = [*ENDS, *seeds("ppo", [0.1, 1.1, 0.6])]
+    assert row_of(runs, "ppo")["score"]["mean"] == pytest.approx((0 + 1 + 0.5) / 3)
+    assert row_of(runs, "random")["score"]["mean"] == pytest.approx(0)
+    assert row_of(runs, "oracle")["score"]["mean"] == pytest.approx(1)
+
+
+@pytest.mark.parametrize("missing", ["random", "oracle", "gap", "order"])
+def test_no_score_without_two_ends_in_order(missing: str) -> None:
+    ends = [run for run in ENDS if run.agent != missing]
+    if missing in ("gap", "order"):
+        ends = [*seeds("random", [0.5]), *seeds("oracle", [0.5 if missing == "gap" else 0.4])]
+    assert row_of([*ends, *seeds("ppo", [0.3])], "ppo")["score"] is None
+
+
+def test_ends_of_another_world_are_not_used() -> None:
+    other = [*seeds("random", [0.0], env="Other-v0"), *seeds("oracle", [1.0], env="Other-v0")]
+    assert row_of([*other, *seeds("ppo", [0.3])], "ppo")["score"] is None
+
+
+def test_worlds_with_other_arguments_are_other_worlds() -> None:
+    runs = [*seeds("ppo", [0.1], kwargs={"size": 10}), *seeds("ppo", [0.9], kwargs={"size": 20})]
+    assert [row["env"] for row in table.rows(runs)] == ["World-v0:size=10", "World-v0:size=20"]
+
+
+def test_failed_and_unfinished_runs_are_counted_not_averaged() -> None:
+    runs = [*seeds("ppo", [0.5, 0.7]), FakeRun("ppo", 2, status="failed"), FakeRun("ppo", 3, status="stopped")]
+    row = row_of(runs, "ppo")
+    assert (row["runs"], row["failed"], row["unfinished"]) == (2, 1, 1)
+    assert row["return"]["mean"] == pytest.approx(0.6)
+    nothing = row_of([FakeRun("ppo", status="failed")], "ppo")
+    assert (nothing["runs"], nothing["failed"], nothing["return"], nothing["joules"]) == (0, 1, None, None)
+
+
+def test_joules_of_two_kinds_are_not_averaged() -> None:
+    runs = [FakeRun("ppo", 0), FakeRun("ppo", 1, joules=(30.0, "measured (RAPL, whole machine)"))]
+    assert row_of(runs, "ppo")["joules"] == {"value": None, "source": "mixed: not summed"}
+
+
+def test_floor_first_ceiling_last() -> None:
+    runs = [*ENDS[::-1], *seeds("ppo+rnd", [0]), *seeds("bc", [0]), *seeds("ppo", [0])]
+    assert [arm.agent for arm in arms(runs)] == ["random", "bc", "ppo", "ppo+rnd", "oracle"]
+
+
+def test_a_result_that_is_not_finite_is_named() -> None:
+    runs = [FakeRun("ppo", value=float("inf"), path=Path("some/run"))]
+    with pytest.raises(CorruptFile, match=r"some/run/result\.json: return is inf"):
+        table.rows(runs)
+
+
+LOW, HIGH = [0.10, 0.12, 0.14, 0.11, 0.13], [0.80, 0.85, 0.90, 0.82, 0.88]
+
+
+def claim_of(runs: list[FakeRun]) -> dict[str, Any]:
+    (claim,) = table.claims(runs)
+    return claim
+
+
+def test_a_claim_is_the_paired_difference() -> None:
+    claim = claim_of([*seeds("ppo", LOW), *seeds("ppo+rnd", HIGH)])
+    expected = statistics.difference(HIGH, LOW)
+    assert list(claim) == ["env", "metric", "a", "b", "difference", "low", "high", "n", "text"]
+    assert (claim["a"], claim["b"], claim["metric"], claim["n"]) == ("ppo+rnd", "ppo", "return", 5)
+    assert (claim["difference"], claim["low"], claim["high"]) == (expected.value, expected.low, expected.high)
+    assert claim["text"] == f"return: {statistics.verdict('ppo+rnd', 'ppo', expected)}"
+    assert "ppo+rnd is above ppo by 0.73" in claim["text"]
+
+
+def test_seeds_are_paired_by_their_number_and_only_where_they_are_the_same() -> None:
+    shuffled = [FakeRun("ppo+rnd", seed, HIGH[seed]) for seed in (3, 1, 4, 0, 2)]
+    assert claim_of([*seeds("ppo", LOW), *shuffled])["low"] == statistics.difference(HIGH, LOW).low
+    shifted = [FakeRun("ppo+rnd", seed + 10, value) for seed, value in enumerate(HIGH)]
+    assert claim_of([*seeds("ppo", LOW), *shifted])["low"] == statistics.difference(HIGH, LOW, paired=False).low
+
+
+def test_metric_is_score_then_success_then_return() -> None:
+    both = [*seeds("ppo", LOW, success=0.5), *seeds("ppo+rnd", HIGH, success=0.7)]
+    assert claim_of([*both, *ENDS])["metric"] == "score"
+    assert claim_of(both)["metric"] == "success"
+    assert claim_of([*seeds("ppo", LOW), *seeds("ppo+rnd", HIGH, success=0.7)])["metric"] == "return"
+
+
+def test_pairs_are_against_the_plain_learner_and_self_taught_against_supervised() -> None:
+    told = seeds("bc:labels=9", LOW, told={"actions": 9}), seeds("ppo+state", LOW, told={"states": 9})
+    runs = [*ENDS, *seeds("ppo", LOW), *seeds("ppo+rnd", LOW), *told[0], *told[1]]
+    pairs = {(claim["a"], claim["b"]) for claim in table.claims(runs)}
+    plain = {(agent, "ppo") for agent in ("ppo+rnd", "bc:labels=9", "ppo+state")}
+    assert pairs == plain | {("ppo+rnd", "bc:labels=9"), ("ppo+rnd", "ppo+state")}
+    assert table.claims(ENDS) == []
+
+
+def test_three_seeds_name_no_winner() -> None:
+    claim = claim_of([*seeds("ppo", LOW[:3]), *seeds("ppo+rnd", HIGH[:3])])
+    assert claim["text"] == "return: ppo+rnd against ppo, 3 seeds: no winner named"
+    assert claim_of([*seeds("ppo", LOW[:1]), *seeds("ppo+rnd", HIGH[:1])])["low"] is None
+
+
+def test_what_makes_arms_unlike_is_said() -> None:
+    runs = [*seeds("ppo", LOW), *seeds("ppo+rnd", HIGH, steps=2000), FakeRun("ppo", 5, status="failed")]
+    assert claim_of(runs)["text"].endswith("; 1 failed run of ppo left out; not the same steps")
+
+
+def test_a_seed_counted_twice_is_no_replicate() -> None:
+    claim = claim_of([*seeds("ppo", LOW), *seeds("ppo+rnd", HIGH), FakeRun("ppo+rnd", 0, 0.9, steps=2000)])
+    assert "no winner named, ppo+rnd has a seed twice" in claim["text"]
+
+
+def test_table_files(tmp_path: Path) -> None:
+    folder = tmp_path / "study" / "report"
+    folder.mkdir(parents=True)
+    runs = [*ENDS, *seeds("ppo", LOW), *seeds("ppo+rnd", HIGH, success=0.5), FakeRun("bc", status="failed")]
+    text = table.analyse(runs, folder).read_text()
+    content = json.loads((folder / "table.json").read_text())
+    assert content["study"] == "study"
+    assert content["rows"] == table.rows(runs)
+    assert content["claims"] == table.claims(runs)
+    lines = list(csv.DictReader(io.StringIO((folder / "table.csv").read_text())))
+    assert [line["agent"] for line in lines] == [row["agent"] for row in content["rows"]]
+    assert float(lines[-2]["score_iqm"]) == content["rows"][-2]["score"]["iqm"]
+    assert lines[-2]["success_median"] == "0.5"
+    assert lines[0]["success_low"] == ""
+    assert all(claim["text"] in text for claim in content["claims"])
+
+
+def test_markdown_shows_names_as_they_are() -> None:
+    text = _format.markdown_table(["a"], [["x|y\n<b>[l](u)*_`\x1b[31m"], ["0.5 [0.4, 0.6]"]])
+    assert text.splitlines()[2] == r"| x\|y?\<b\>[l\](u)\*\_\`?[31m |"
+    assert text.splitlines()[3] == "| 0.5 [0.4, 0.6] |"  # numbers stay readable without a renderer
+
+
+@pytest.mark.parametrize(
+    ("x", "text"),
+    [(0, "0"), (9.13, "9.13"), (999, "999"), (999.9, "1k"), (499_712, "500k"), (1.25e7, "12.5M"), (None, "-")],
+)
+def test_counts_are_short(x: float | None, text: str) -> None:
+    assert _format.count(x) == text
+
+
+def test_ledger_sums_costs_and_names_their_kind(tmp_path: Path) -> None:
+    runs = [*seeds("ppo", [0, 0]), *seeds("bc", [0], told={"actions": 50, "rewards": 0})]
+    text = ledger.analyse(runs, tmp_path).read_text()
+    assert "| World-v0 | bc | 1 | 1k | 50 | 0 | 0 | 1k | 2 | 3 | 20 est. | oracle |" in text
+    assert "All 3 finished runs: 7 CPU s, joules 60 est., largest peak memory 501 MB." in text
+    runs += [FakeRun("ppo", 2, joules=(5.0, "measured (RAPL, whole machine)"))]
+    text = ledger.markdown(runs)
+    assert "joules mixed," in text
+    assert "count each other" in text
+    assert "No run has finished" in ledger.markdown([FakeRun("ppo", status="running")])
+
+
+def with_metrics(run: FakeRun, folder: Path, points: dict[int, float], key: str) -> FakeRun:
+    run.path = folder
+    folder.mkdir(parents=True)
+    rows = [{"step": step, key: value} for step, value in points.items()] + [{"step": max(points), "rollout/x": 1.0}]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return run
+
+
+def test_a_curve_covers_what_every_seed_covers(tmp_path: Path) -> None:
+    points = {0: 0.0, 100: 1.0, 200: 2.0}, {50: 10.0, 100: 20.0, 150: 30.0}
+    runs = [with_metrics(FakeRun("ppo", i), tmp_path / str(i), p, "eval/mean_reward") for i, p in enumerate(points)]
+    drawn = curves.curve(arms(runs)[0], "return")
+    assert drawn is not None
+    np.testing.assert_allclose(drawn[0], [50, 100, 150])
+    np.testing.assert_allclose(drawn[1], [[0.5, 1.0, 1.5], [10, 20, 30]])
+    assert curves.curve(arms(runs)[0], "success") is None
+
+
+def study(tmp_path: Path) -> list[FakeRun]:
+    rng = np.random.default_rng(0)
+    runs = [*seeds("random", [0.1] * 5, success=0.1), *seeds("bc", [0.8] * 5, success=0.8, told={"actions": 9})]
+    for i, agent in enumerate(["ppo", "ppo+rnd", "_odd$name$"]):
+        for run in seeds(agent, [0.9] * 5, success=0.9):
+            values = np.clip(np.linspace(0.1, 0.4 + i / 4, 20) + rng.normal(size=20) * 0.05, 0, 1)
+            points = {1000 * k: float(value) for k, value in enumerate(values)}
+            runs.append(with_metrics(run, tmp_path / f"{agent}-{run.seed}", points, "eval/success_rate"))
+    return runs
+
+
+def test_the_figure_is_a_picture_of_the_promised_size(tmp_path: Path) -> None:
+    path = curves.analyse(study(tmp_path), tmp_path)
+    data = path.read_bytes()
+    assert data[:8] == b"\x89PNG\r\n\x1a\n"
+    assert struct.unpack(">II", data[16:24]) == (1600, 1000)
+    assert curves.draw(study(tmp_path / "again"), tmp_path / "again.png").read_bytes() == data
+
+
+def test_a_panel_has_curves_and_final_values(tmp_path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    groups = [arms(study(tmp_path))]
+    panel = Figure().subplots()
+    curves._panel(panel, "World", groups[0], curves._styles(groups))
+    lines = {str(line.get_label()): line for line in panel.get_lines()}
+    assert {name: line.get_linestyle() for name, line in lines.items()} == {
+        "random": "--", "bc": "--", "ppo": "-", "ppo+rnd": "-", "_odd$name$": "-",
+    }  # fmt: skip
+    assert lines["bc"].get_ydata() == pytest.approx([0.8, 0.8])
+    assert len(panel.collections) == 3  # an interval for each curve
+    assert panel.get_title() == "World (n=5)"
+    assert (panel.get_xlabel(), panel.get_ylabel()) == ("environment steps", "success")
+
+
+def test_return_is_drawn_where_an_arm_knows_no_success(tmp_path: Path) -> None:
+    runs = [FakeRun("ppo", success=1.0), FakeRun("ppo+rnd")]
+    assert curves._metric(arms(runs)) == "return"
+    assert curves.draw([], tmp_path / "empty.png").exists()
+
+
+def test_reading_runs_needs_no_torch() -> None:
+    code = "import sys, sandbox.report, sandbox.energy\nfrom sandbox.analyses import table, curves, ledger\n"
+    code += "print([m for m in ('torch', 'gymnasium', 'numba', 'matplotlib') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,143 @@
+"""The report on files as runs leave them, and the table in a terminal."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from sandbox import report
+from sandbox.analyses import _format, table
+from sandbox.errors import NoResources, UsageError
+from sandbox.runs import find_runs
+
+
+def write_run(root: Path, agent: str, seed: int, success: float, env: str = "MiniGrid-MultiRoom-N6-v0") -> None:
+    folder = root / env / agent / f"seed-{seed}"
+    folder.mkdir(parents=True)
+    config = {"agent": agent, "world": {"id": env, "kwargs": {}}, "steps": 499_712, "seed": seed}
+    cost = {"cpu_seconds": 9.1, "wall_seconds": 9.5, "peak_memory_mb": 610}
+    result = {
+        "schema": 1, "status": "done", "agent": agent, "env": env, "seed": seed, "steps": 499_712,
+        "evaluation": {"episodes": 2, "levels": "held-out (512)", "deterministic": False},
+        "return": {"mean": success * 0.7, "episodes": [0.7, 0.7]},
+        "success": {"mean": success, "episodes": [True, True]},
+        "labels": {"actions": 0, "states": 0, "rewards": 499_712, "terminations": 499_712}, "privileged": [],
+        "cost": cost | {"joules": {"value": 91.0, "source": "estimated (10 W per busy core)"}},
+    }  # fmt: skip
+    rows = [{"step": 1000 * k, "eval/success_rate": success * k / 5} for k in range(6)]
+    versions = {"sandbox": "0.1.0", "commit": f"abc{seed % 2}", "packages": {"torch": "2.13.0", "numpy": "2.4.6"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "result.json").write_text(json.dumps(result))
+    (folder / "versions.json").write_text(json.dumps(versions))
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    root = tmp_path / "my study"
+    for seed, success in enumerate([0.10, 0.12, 0.11, 0.14, 0.13]):
+        write_run(root, "ppo", seed, success)
+        write_run(root, "ppo+counts", seed, 0.95 + seed / 100)
+    return root
+
+
+def test_the_report_has_tables_claims_figure_versions_and_commands(root: Path) -> None:
+    folder = report.build(root)
+    text = (folder / "report.md").read_text()
+    assert folder == root / "report"
+    assert {path.name for path in folder.iterdir()} == {
+        "report.md", "table.md", "table.csv", "table.json", "curves.png", "ledger.md",
+    }  # fmt: skip
+    assert text.startswith("# my study\n\n10 runs: 10 done.\n")
+    assert "success: ppo+counts is above ppo by 0.85 [" in text
+    assert "![curves](curves.png)" in text
+    assert (folder / "table.md").read_text() in text
+    assert (folder / "ledger.md").read_text() in text
+    assert "* commit: abc0; abc1\n" in text  # two commits: shown, not hidden
+    assert "* torch: 2.13.0\n" in text
+    assert "    sandbox report '" in text
+    assert [line for line in text.splitlines() if line.startswith("## ")] == [
+        "## Table", "## Curves", "## Ledger", "## Method", "## Versions", "## Commands",
+    ]  # fmt: skip
+
+
+def test_the_same_runs_give_the_same_report(root: Path) -> None:
+    first = {path.name: path.read_bytes() for path in report.build(root).iterdir()}
+    assert {path.name: path.read_bytes() for path in report.build(root).iterdir()} == first
+
+
+def test_every_file_of_the_analyses_is_a_section() -> None:
+    folder = Path(report.__file__).parent / "analyses"
+    files = {path.stem for path in folder.glob("*.py") if not path.stem.startswith("_")}
+    assert set(report.names()) == files
+    assert report.names()[0] == "table"
+
+
+def test_a_folder_without_runs_is_a_usage_error(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="holds no runs"):
+        report.build(tmp_path)
+    assert not (tmp_path / "report").exists()
+
+
+def test_a_report_that_cannot_be_written_says_so(root: Path) -> None:
+    (root / "report").write_text("in the way")
+    with pytest.raises(NoResources, match="cannot write the report"):
+        report.build(root)
+
+
+def rendered(rows: list[dict[str, Any]], claims: list[dict[str, Any]] | tuple[()] = (), width: int = 100) -> str:
+    out = io.StringIO()
+    report.render_table(rows, Console(file=out, width=width), claims)
+    return out.getvalue()
+
+
+def test_the_terminal_table_fits_and_cuts_no_number(root: Path) -> None:
+    for seed in range(5):
+        write_run(root, "bc:labels=1000+vicreg:mode=frozen:weight=0.25", seed, 0.5, "MiniGrid-ObstructedMaze-1Dlh-v0")
+    runs = find_runs(root)
+    rows = table.rows(runs)
+    text = rendered(rows, table.claims(runs))
+    assert max(map(len, text.splitlines())) <= 100
+    brackets = [_format.bracket(row[metric]) for row in rows for metric in ("success", "return")]
+    for cell in (*brackets, "500k", "9.1", "91 est.", "env"):
+        assert cell in text
+    assert "…" not in text
+    assert "ppo+counts is above ppo" in text
+
+
+def test_a_narrow_terminal_gets_a_table_for_each_environment(root: Path) -> None:
+    for seed in range(5):
+        write_run(root, "bc:labels=1000", seed, 0.5, "Other-v0")
+    text = rendered(table.rows(find_runs(root)), width=80)
+    assert max(map(len, text.splitlines())) <= 80
+    assert "MiniGrid-MultiRoom-N6-v0\n" in text
+    assert "Other-v0\n" in text
+    assert text.count("0.50 [0.50, 0.50]") == 1
+    assert "…" not in text
+
+
+def test_one_environment_needs_no_column(root: Path) -> None:
+    text = rendered(table.rows(find_runs(root)))
+    assert "env" not in text
+    assert "MiniGrid" not in text
+
+
+def test_names_are_data_not_markup(root: Path) -> None:
+    runs = find_runs(root)
+    rows, claims = table.rows(runs), table.claims(runs)
+    rows[0]["agent"], claims[0]["text"] = "[red]x[/red]\x1b[31m", "[bold]y[/bold]\x1b]0;z\x07"
+    text = rendered(rows, claims)
+    assert "[red]x[/red]?[31m" in text
+    assert "[bold]y[/bold]?]0;z?" in text
+    assert "\x1b" not in text
+
+
+def test_json_refuses_what_json_does_not_know() -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        report.to_json("s", [{"x": float("nan")}], [])
+    assert json.loads(report.to_json("s", [], [])) == {"schema": 1, "study": "s", "rows": [], "claims": []}
