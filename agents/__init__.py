@@ -1,0 +1,1 @@
+"""Learners, curiosity, objectives, encoders and baselines. They know environments only as spaces."""

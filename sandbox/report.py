@@ -26,7 +26,7 @@ from sandbox.analyses import _format
 from sandbox.analyses._arms import Run, snapshot
 from sandbox.analyses._format import to_csv, to_json
 from sandbox.errors import UsageError
-from sandbox.runs import disk_error, find_runs, read_json
+from sandbox.runs import find_runs, read_json
 
 __all__ = ["build", "names", "render_table", "to_csv", "to_json"]
 
@@ -46,18 +46,15 @@ def build(root: Path) -> Path:
     Raises:
         UsageError: where there is no run below `root`.
         CorruptFile: a run's file cannot be read.
-        NoResources: the report cannot be written (disk full, permission).
+        OSError: the report cannot be written (disk full, permission); the runs are untouched.
     """
     runs = [snapshot(run) for run in find_runs(root)]
     if not runs:
         raise UsageError(f"{root} holds no runs: name the folder of a run or of a study.")
     folder = root / "report"
-    try:
-        folder.mkdir(exist_ok=True)
-        sections = {name: importlib.import_module(f"sandbox.analyses.{name}").analyse(runs, folder) for name in names()}
-        (folder / "report.md").write_text(_markdown(root, runs, sections), "utf-8")
-    except OSError as error:
-        raise disk_error(error, "cannot write the report", folder) from error
+    folder.mkdir(exist_ok=True)
+    sections = {name: importlib.import_module(f"sandbox.analyses.{name}").analyse(runs, folder) for name in names()}
+    (folder / "report.md").write_text(_markdown(root, runs, sections), "utf-8")
     return folder
 
 
@@ -136,5 +133,6 @@ def _versions(runs: Sequence[Run]) -> str:
 
 def _commands(root: Path, runs: Sequence[Run]) -> str:
     """How to make this report again, and how to repeat one of its runs from its saved configuration."""
-    again = [("sandbox", "report", str(root)), ("sandbox", "run", str(runs[0].path / "config.json"))]
+    repeat = ("sandbox", "train", "--config", str(runs[0].path / "config.json"), "--out", "again")
+    again = [("sandbox", "report", str(root)), repeat]
     return "".join(f"    {_format.plain(shlex.join(words))}\n" for words in again)

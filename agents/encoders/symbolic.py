@@ -57,7 +57,9 @@ def _lookup(view: np.ndarray, table: np.ndarray, weight: np.ndarray, out: np.nda
         for c in range(view.shape[1]):
             i = _row_of(view, b, c, table)
             if i:
-                out[b] += weight[c * n_ids + i]
+                row = c * n_ids + i
+                for d in range(weight.shape[1]):  # an explicit loop: numba turns it into vector instructions
+                    out[b, d] += weight[row, d]
 
 
 @numba.njit(cache=True, fastmath=True)
@@ -67,7 +69,9 @@ def _scatter(view: np.ndarray, table: np.ndarray, grad_out: np.ndarray, grad_wei
         for c in range(view.shape[1]):
             i = _row_of(view, b, c, table)
             if i:
-                grad_weight[c * n_ids + i] += grad_out[b]
+                row = c * n_ids + i
+                for d in range(grad_weight.shape[1]):
+                    grad_weight[row, d] += grad_out[b, d]
 
 
 class _Lookup(torch.autograd.Function):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from stable_baselines3.common.distributions import CategoricalDistribution
 from stable_baselines3.common.policies import (
     ActorCriticCnnPolicy,
     ActorCriticPolicy,
@@ -71,14 +72,27 @@ class TwoHeads(ActorCriticPolicy):
     def act(self, obs: Obs) -> tuple[Tensor, Tensor, Tensor]:
         """Sampled actions [N, ...], values [heads, N], log-probabilities [N]."""
         pi, vf = self._latents(obs, detach_encoder=False)
+        if isinstance(self.action_dist, CategoricalDistribution):
+            log_probs = self._log_probs(pi)
+            chosen = torch.multinomial(torch.softmax(log_probs, dim=-1), 1, replacement=True)
+            return chosen[:, 0], self._values(vf), log_probs.gather(1, chosen)[:, 0]
         distribution = self._get_action_dist_from_latent(pi)
         actions = distribution.get_actions(deterministic=False)
         log_prob = distribution.log_prob(actions)
         return actions.reshape((-1, *self.action_space.shape)), self._values(vf), log_prob  # type: ignore[misc]
 
+    def _log_probs(self, latent_pi: Tensor) -> Tensor:
+        """[N, A] by torch's own `Categorical` arithmetic, without the cost of building and checking one."""
+        logits = self.action_net(latent_pi)
+        return logits - logits.logsumexp(dim=-1, keepdim=True)
+
     def evaluate(self, obs: Obs, actions: Tensor, *, detach_encoder: bool) -> tuple[Tensor, Tensor, Tensor | None]:
         """Values [heads, M], log-probabilities [M] and entropy [M] of `actions`; the gradient may stop at features."""
         pi, vf = self._latents(obs, detach_encoder=detach_encoder)
+        if isinstance(self.action_dist, CategoricalDistribution):
+            log_probs = self._log_probs(pi)
+            entropy = -(log_probs * log_probs.exp()).sum(-1)
+            return self._values(vf), log_probs.gather(1, actions.reshape(-1, 1))[:, 0], entropy
         distribution = self._get_action_dist_from_latent(pi)
         return self._values(vf), distribution.log_prob(actions), distribution.entropy()
 

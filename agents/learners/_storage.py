@@ -122,5 +122,9 @@ class RolloutStorage:
         so do we, that equal seeds give equal minibatches."""
         steps, n_envs = self.shape
         order = torch.as_tensor(np.random.permutation(steps * n_envs), device=self.device)  # noqa: NPY002
-        for chunk in order.split(batch_size):
-            yield chunk % steps, torch.div(chunk, steps, rounding_mode="floor")
+        t, n = order % steps, torch.div(order, steps, rounding_mode="floor")
+        yield from zip(t.split(batch_size), n.split(batch_size), strict=True)
+
+    def take(self, tensor: Tensor, t: Tensor, n: Tensor) -> Tensor:
+        """tensor[t, n] of a [T, N, ...] tensor, by one flat index (several times quicker than two)."""
+        return tensor.flatten(0, 1).index_select(0, t * self.shape[1] + n)

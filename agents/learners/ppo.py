@@ -255,13 +255,13 @@ class PPO(SB3PPO):
     def _losses(self, t: Tensor, n: Tensor, clip_range: float) -> dict[str, Tensor]:
         """The terms of the loss on the minibatch of steps (t, n); `loss` is their weighted sum."""
         data = self.rollout_buffer
-        obs, actions = map_obs(lambda x: x[t, n], data.obs), data.actions[t, n]
+        obs, actions = map_obs(lambda x: data.take(x, t, n), data.obs), data.take(data.actions, t, n)
         detach = self._encoder_rate == 0.0
         values, log_prob, entropy = self.policy.evaluate(obs, actions, detach_encoder=detach)
-        advantage = data.mixed[t, n]
+        advantage = data.take(data.mixed, t, n)
         if self.normalize_advantage and len(advantage) > 1:
             advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
-        log_ratio = log_prob - data.log_probs[t, n]
+        log_ratio = log_prob - data.take(data.log_probs, t, n)
         ratio = torch.exp(log_ratio)
         clipped = torch.clamp(ratio, 1 - clip_range, 1 + clip_range)
         policy_loss = -torch.min(advantage * ratio, advantage * clipped).mean()
@@ -285,9 +285,10 @@ class PPO(SB3PPO):
         return terms | {"loss": loss}
 
     def _value_loss(self, head: int, values: Tensor, t: Tensor, n: Tensor) -> Tensor:
-        target = self.rollout_buffer.returns[head][t, n]
+        data = self.rollout_buffer
+        target = data.take(data.returns[head], t, n)
         if self.clip_range_vf is not None and head == 0:
-            old = self.rollout_buffer.values[head][t, n]
+            old = data.take(data.values[head], t, n)
             limit = self.clip_range_vf(self._current_progress_remaining)  # type: ignore[operator]
             values = old + torch.clamp(values - old, -limit, limit)
         return F.mse_loss(target, values)

@@ -5,8 +5,8 @@ of `bodies` (position, direction, hands, steps). Reward of success: 1 - 0.9 * (s
 
 Source: minigrid 3.2, `MiniGridEnv.step`, `MiniGridEnv.gen_obs_grid`, `Grid.process_vis`. We do the visibility of a
 row of seven cells with bits: light floods along the row through clear cells (a Kogge-Stone fill), first rightwards,
-then leftwards, and each cell that passed light on lights two cells of the next row. The order and the two cells that
-may not pass light on at the row's ends are Minigrid's.
+then leftwards, and each cell that passes it on also lights two cells of the next row, its own column and the one it
+lit. Minigrid stops each pass one cell short of the row's end; the other pass makes up for it, so that we need not.
 """
 
 from __future__ import annotations
@@ -159,6 +159,15 @@ def flood_back(light, clear):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
+def shine(light, clear):  # type: ignore[no-untyped-def]
+    """Where light ends up in a row that it enters at the bits `light`, and where it enters the next row."""
+    passed = flood(light, clear)
+    light, below = light | passed << 1, passed | passed << 1
+    passed = flood_back(light, clear)
+    return (light | passed >> 1) & 127, (below | passed | passed >> 1) & 127
+
+
+@njit(cache=True)
 def look(grids, bodies, rules, copies, image, direction):  # type: ignore[no-untyped-def]
     """Write what `copies` see into image [N, 7, 7, 3], which must be zero there, and direction [N]."""
     for n in copies:
@@ -170,12 +179,9 @@ def look(grids, bodies, rules, copies, image, direction):  # type: ignore[no-unt
             opaque = 0
             for i in range(7):
                 opaque |= ((grid[corner + i * across] >> 6) & 1) << i
-            clear, below = ~opaque & 127, 127
+            below = 127
             if not rules[SEE_THROUGH]:
-                passed = flood(light, clear) & 63  # the last cell has no right neighbour to light
-                light, below = light | passed << 1, passed | passed << 1
-                passed = flood_back(light, clear) & 126
-                light, below = light | passed >> 1, below | passed | passed >> 1
+                light, below = shine(light, ~opaque & 127)
             for i in range(7):
                 if light >> i & 1:
                     seen = VIEW[grid[corner + i * across] & 127]

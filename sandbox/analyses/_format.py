@@ -29,11 +29,11 @@ def escape(text: object) -> str:
 
 
 def count(x: float | None) -> str:
-    """A number of things, at most five characters: 950, 1.5k, 500k, 12M."""
+    """A number of things, at most five characters: 0.02, 950, 1.5k, 500k."""
     for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if x is not None and x >= size * 0.9995:
             return f"{x / size:.3g}{unit}"
-    return "-" if x is None else f"{x:.3g}"
+    return "-" if x is None else f"{x:.{2 if x < 1 else 3}g}"
 
 
 def decimal(x: float) -> str:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 # Colours that stay apart for colour-blind readers: Okabe and Ito's without yellow (too pale for a line), two of Tol's.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#882255", "#999933")
 ENDS = {RANDOM: "#777777", ORACLE: "#000000"}
-MARKERS = "osD^vPX*"
+MARKERS = "osD^vPX"  # one fewer than colours: a second round of colours has other markers
 KEYS = {"success": "eval/success_rate", "return": "eval/mean_reward"}
 MAX_POINTS = 200
 Curve = tuple[np.ndarray, np.ndarray]  # steps [K], values [n_runs, K]

@@ -62,7 +62,7 @@ def markdown(lines: Sequence[dict[str, Any]], said: Sequence[dict[str, Any]]) ->
     text = _format.markdown_table(HEADER, [_cells(line) for line in lines])
     text += "\nIQM over seeds [95 % bootstrap interval]; steps, labels (actions + states), costs: means per run.\n"
     if said:
-        text += f"\n{len(said)} comparisons, each with its own 95 % interval (no correction for their number):\n\n"
+        text += f"\nComparisons: {len(said)}, each with its own 95 % interval (no correction for their number).\n\n"
     return text + "".join(f"* {_format.escape(claim['env'] + ', ' + claim['text'])}\n" for claim in said)
 
 

@@ -59,7 +59,9 @@ def test_importing_the_package_loads_nothing_heavy():
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("env_id", ["MiniGrid-MultiRoom-N4-S5-v0", "MiniGrid-KeyCorridorS4R3-v0", "MiniGrid-LavaGapS7-v0"])
+@pytest.mark.parametrize(
+    "env_id", ["MiniGrid-MultiRoom-N4-S5-v0", "MiniGrid-KeyCorridorS4R3-v0", "MiniGrid-LavaGapS7-v0"]
+)
 def test_levels_are_those_of_a_seeded_reset(env_id):
     """Generated without the first view, in one environment: still what a fresh environment gives."""
     task, found = levels.generate(env_id, {}, 8)
@@ -147,9 +149,7 @@ def damage_key(path):
     np.savez(path, **{**arrays, "key": arrays["key"][:-1], "bodies": arrays["bodies"][::-1]})
 
 
-@pytest.mark.parametrize(
-    "damage", [damage_half, damage_byte, damage_all, damage_position, damage_pickle, damage_key]
-)
+@pytest.mark.parametrize("damage", [damage_half, damage_byte, damage_all, damage_position, damage_pickle, damage_key])
 def test_a_damaged_file_is_replaced(cache, damage):
     pool = load_pool(DOOR_KEY, {}, 60, 40)
     (path,) = cache.glob("*.npz")
@@ -163,7 +163,6 @@ def test_an_unwritable_folder_means_no_cache(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("SANDBOX_CACHE", str(tmp_path / "file"))
     assert len(load_pool(DOOR_KEY, {}, 60, 40).train) == 60
-
 
 
 def test_processes_that_start_together_agree(cache):

@@ -8,7 +8,7 @@ from minigrid.wrappers import FullyObsWrapper
 
 from envs.minigrid import IDS, mirror
 from envs.minigrid.levels import new_env
-from envs.minigrid.physics import STEPS
+from envs.minigrid.physics import STEPS, shine
 
 COLOURS = ("red", "green", "blue", "purple", "yellow", "grey")
 
@@ -73,8 +73,8 @@ def random_thing(rng, depth=0):
     kinds = [
         lambda: Wall(colour),
         lambda: Floor(colour),
-        lambda: Goal(),
-        lambda: Lava(),
+        Goal,
+        Lava,
         lambda: Door(colour, is_open=True),
         lambda: Door(colour),
         lambda: Door(colour, is_locked=True),
@@ -142,6 +142,22 @@ def test_twin_of_the_target_gives_no_reward_and_the_target_does():
         env.carrying = None
         env.grid.set(*front, thing)
         assert bool(mirror(env).advance(np.array([3]))[1][0] > 0) is rewarded
+
+
+def slow_row(light, clear):
+    """One row of Minigrid's `process_vis`, cell by cell."""
+    mask, below = [bool(light >> i & 1) for i in range(7)], [False] * 7
+    for order, step in ((range(6), 1), (range(6, 0, -1), -1)):
+        for i in order:
+            if mask[i] and clear >> i & 1:
+                mask[i + step] = below[i + step] = below[i] = True
+    return sum(lit << i for i, lit in enumerate(mask)), sum(lit << i for i, lit in enumerate(below))
+
+
+def test_light_in_every_possible_row():
+    for light in range(128):
+        for clear in range(128):
+            assert shine(light, clear) == slow_row(light, clear)
 
 
 @pytest.mark.parametrize("turns", [0, 1, 2, 3])

@@ -234,7 +234,16 @@ def test_markdown_shows_names_as_they_are() -> None:
 
 @pytest.mark.parametrize(
     ("x", "text"),
-    [(0, "0"), (9.13, "9.13"), (999, "999"), (999.9, "1k"), (499_712, "500k"), (1.25e7, "12.5M"), (None, "-")],
+    [
+        (0, "0"),
+        (0.0199, "0.02"),
+        (9.13, "9.13"),
+        (999, "999"),
+        (999.9, "1k"),
+        (499_712, "500k"),
+        (1.25e7, "12.5M"),
+        (None, "-"),
+    ],
 )
 def test_counts_are_short(x: float | None, text: str) -> None:
     assert _format.count(x) == text

@@ -80,7 +80,7 @@ def test_defaults() -> None:
     assert made.world == World(id="A-v0", kwargs={}, copies=None, levels=4096, eval_levels=512)
     assert made.evaluation == Evaluation(episodes=None, points=10, deterministic=False)
     learner = {
-        "n_steps": 128, "batch_size": 1024, "n_epochs": 2, "learning_rate": 2e-3, "gamma": 0.99, "gae_lambda": 0.95,
+        "n_steps": 128, "batch_size": None, "n_epochs": 2, "learning_rate": 2e-3, "gamma": 0.99, "gae_lambda": 0.95,
         "clip_range": 0.2, "ent_coef": 0.01, "vf_coef": 0.5, "max_grad_norm": 0.5, "intrinsic_weight": 0.05,
         "intrinsic_decay_steps": None, "intrinsic_gamma": 0.99, "intrinsic_episodic": True, "net_arch": (),
     }  # fmt: skip

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from sandbox import report
 from sandbox.analyses import _format, table
-from sandbox.errors import NoResources, UsageError
+from sandbox.errors import UsageError
 from sandbox.runs import find_runs
 
 
@@ -60,7 +60,8 @@ def test_the_report_has_tables_claims_figure_versions_and_commands(root: Path) -
     assert (folder / "ledger.md").read_text() in text
     assert "* commit: abc0; abc1\n" in text  # two commits: shown, not hidden
     assert "* torch: 2.13.0\n" in text
-    assert "    sandbox report '" in text
+    assert f"    sandbox report '{root}'\n" in text
+    assert f"    sandbox train --config '{root}/MiniGrid-MultiRoom-N6-v0/ppo/seed-0/config.json' --out again\n" in text
     assert [line for line in text.splitlines() if line.startswith("## ")] == [
         "## Table", "## Curves", "## Ledger", "## Method", "## Versions", "## Commands",
     ]  # fmt: skip
@@ -84,9 +85,9 @@ def test_a_folder_without_runs_is_a_usage_error(tmp_path: Path) -> None:
     assert not (tmp_path / "report").exists()
 
 
-def test_a_report_that_cannot_be_written_says_so(root: Path) -> None:
+def test_a_report_that_cannot_be_written_is_an_error(root: Path) -> None:
     (root / "report").write_text("in the way")
-    with pytest.raises(NoResources, match="cannot write the report"):
+    with pytest.raises(FileExistsError):
         report.build(root)
 
 

@@ -1,0 +1,1 @@
+"""Experiments: worlds and learners wired together, run, measured and compared."""
