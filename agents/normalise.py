@@ -88,4 +88,4 @@ class IntrinsicScale(nn.Module):
         for t, reward in enumerate(exact):
             self.returns.copy_(torch.add(reward, self.returns, alpha=self.gamma, out=returns[t]))
         self.moments.update(returns)
-        return (exact / self.std).float()
+        return (exact / self.std).float().to(rewards.device)

@@ -6,13 +6,14 @@ import os
 import sys
 import traceback
 
-from sandbox.errors import SandboxError
+from sandbox.errors import NoResources, SandboxError
 
 
 def main() -> None:
     """Run the command line; never a traceback unless `--debug`."""
     from sandbox import registry
 
+    _open_streams()
     debug = "--debug" in sys.argv or bool(os.environ.get("SANDBOX_DEBUG"))
     code = 0
     try:
@@ -22,26 +23,50 @@ def main() -> None:
 
         app(standalone_mode=True)
     except SystemExit as stop:
-        code = stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 1
+        code = _code(stop)
     except SandboxError as error:
         code = _tell(error, debug)
     except KeyboardInterrupt:
-        print("stopped at once by Ctrl-C; what was saved stays", file=sys.stderr)
         code = 130
     except BrokenPipeError:
         code = 0  # the reader of our output has seen enough
+    except OSError as error:
+        code = _tell(NoResources(f"{error}; make room, or choose another place or permission"), debug)
     except Exception as error:
         if debug:
             traceback.print_exc()
         print(f"error: unexpected {type(error).__name__}: {error} (--debug shows where)", file=sys.stderr)
         code = 1
+    if code == 130:
+        print("stopped by Ctrl-C; what was saved stays", file=sys.stderr)
     sys.exit(_flush(code))
+
+
+def _open_streams() -> None:
+    """A stream that the caller closed swallows its output; no file of ours may get its number.
+
+    A character that the terminal's encoding lacks is written as an escape, not as an error.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        stream = getattr(sys, name)
+        if stream is None:  # opened in this order, each gets the lowest free number: its own
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
+        elif name != "stdin" and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _code(stop: SystemExit) -> int:
+    """Typer turns a reader that has seen enough into 1 (here: 0), and says nothing of a Ctrl-C."""
+    if isinstance(stop.__context__, BrokenPipeError):
+        return 0
+    return stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 1
 
 
 def _tell(error: SandboxError, debug: bool) -> int:
     if debug:
         traceback.print_exception(error)
-    print(f"error: {error}", file=sys.stderr)
+    if error.exit_code != 130:
+        print(f"error: {error}", file=sys.stderr)
     return error.exit_code
 
 

@@ -611,6 +611,9 @@ def _check_beside(base: Part, parts: list[Part]) -> None:
     if wrong:
         rule = f"takes a part of {', '.join(allowed)} only" if allowed else "takes no other part"
         raise UsageError(f"{base.name} does not go together with {', '.join(wrong)}: it {rule}")
+    if {"supervised", "objectives"} <= {part.kind for part in parts}:
+        names = " and ".join(part.name for part in parts if part.kind in ("supervised", "objectives"))
+        raise UsageError(f"{names} do not go together: the first freezes the encoder that the second would train")
 
 
 def _validated(part: Part) -> Part:

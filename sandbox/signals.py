@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 from sandbox.errors import Interrupted, SandboxError, Stopped
@@ -27,7 +27,8 @@ def stop_requests(*, ignore_ctrl_c: bool = False, notify: Callable[[str], None] 
             raise KeyboardInterrupt
         if not request:
             request.append(Interrupted("interrupted by Ctrl-C") if number == signal.SIGINT else Stopped("stopped by a signal"))
-            notify("stopping at the next safe point (Ctrl-C again stops at once) ...")
+            with suppress(RuntimeError):  # the signal came while the same stream was being written
+                notify("stopping at the next safe point (Ctrl-C again stops at once) ...")
 
     wanted = [signal.SIGTERM, signal.SIGHUP]
     previous = {number: signal.signal(number, handle) for number in wanted}

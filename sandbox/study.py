@@ -10,8 +10,10 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,10 @@ from sandbox.runs import Run
 from sandbox.signals import StopCheck
 
 GRACE = 60.0  # seconds that a stopped worker has to reach its next safe point
+
+# One thread per worker: on networks this small a second one gains little and costs much on shared cores. And the
+# current folder must not come first in the server's path: the user's may hold an `envs` of its own.
+SERVER_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PYTHONSAFEPATH": "1"}
 
 
 @dataclass
@@ -64,10 +70,11 @@ def execute(
         Interrupted, Stopped: after the running workers have stopped at a safe point.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["sandbox.worker"])
     waiting = [job for job in jobs if job.state == "waiting"]
     running: list[Job] = []
-    with _quiet_environment():
+    if waiting:
+        _start_server()
+    try:
         while waiting or running:
             while waiting and len(running) < workers and should_stop() is None:
                 running.append(_start(context, waiting.pop(0), command))
@@ -81,20 +88,37 @@ def execute(
                 watch(jobs)
                 raise stop
             time.sleep(0.05)
+    except BaseException:  # a second Ctrl-C: without this Python would wait at its exit for every worker
+        for job in running:
+            if job.process is not None:
+                job.process.kill()
+        raise
 
 
-class _quiet_environment:  # noqa: N801 - a context manager
-    """One thread per worker: on networks this small a second thread gains little and costs much on shared cores."""
+def _start_server() -> None:
+    """Start the process that workers are forked from, if it is not there yet."""
+    forkserver.set_forkserver_preload(["sandbox.worker"])
+    # It inherits that Ctrl-C is ignored: else one that comes while it imports torch would end it and every run.
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with _environment(SERVER_ENVIRONMENT):
+            forkserver.ensure_running()
+    finally:
+        signal.signal(signal.SIGINT, before)
 
-    def __enter__(self) -> None:
-        self.before = os.environ.get("OMP_NUM_THREADS")
-        os.environ["OMP_NUM_THREADS"] = "1"
 
-    def __exit__(self, *_: object) -> None:
-        if self.before is None:
-            del os.environ["OMP_NUM_THREADS"]
-        else:
-            os.environ["OMP_NUM_THREADS"] = self.before
+@contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _start(context: Any, job: Job, command: str) -> Job:
@@ -115,9 +139,19 @@ def _finish(job: Job) -> None:
     elif code in (75, 130):
         job.state, job.message = "stopped", "stopped; the same command goes on"
     else:
-        error = job.run.error
-        killed = f"killed by {signal.Signals(-code).name}" if code and code < 0 else f"exit {code}"
-        job.state, job.message = "failed", error["message"] if error else killed
+        job.state, job.message = "failed", _why(job.run, code)
+
+
+def _why(run: Run, code: int | None) -> str:
+    if run.status == "running":
+        return "in use by another process; wait for it, then run the same command again"
+    try:
+        error = run.error
+    except SandboxError:  # its file is damaged; error.log has the rest
+        error = None
+    if error:
+        return str(error.get("message", ""))
+    return f"killed by {signal.Signals(-code).name}" if code and code < 0 else f"exit {code}"
 
 
 def _stop(running: list[Job]) -> None:

@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,9 @@ def console() -> Console:
 
 
 def note(text: str) -> None:
-    """One line to stderr, without markup."""
-    print(text, file=sys.stderr, flush=True)
+    """One line to stderr, without markup. A reader that is gone must not end a run."""
+    with suppress(OSError, ValueError):
+        print(text, file=sys.stderr, flush=True)
 
 
 @contextmanager

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from multiprocessing import parent_process
 from pathlib import Path
 
@@ -34,7 +36,8 @@ def run_once(
         try:
             _, experiment = read_run(run.path)
             _check_versions(run, warn)
-            execute(run, plan(experiment), progress=progress, should_stop=should_stop, warn=warn, command=command)
+            with redirect_stdout(sys.stderr):  # an environment that prints must not spoil the data
+                execute(run, plan(experiment), progress=progress, should_stop=should_stop, warn=warn, command=command)
         except Exception as error:
             told = translate(error)
             if not isinstance(told, Stopped) and told.exit_code != 130:
@@ -84,6 +87,7 @@ def _orphaned() -> bool:
 def main(path: str, command: str = "") -> None:
     """A study's worker."""
     warnings.simplefilter("ignore")
+    os.dup2(2, 1)  # stdout belongs to the study's own process, also against a library that writes by itself
     run = Run(Path(path))
     with stop_requests(ignore_ctrl_c=True) as requested:
 

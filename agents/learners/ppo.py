@@ -2,7 +2,7 @@
 
 Rollout -> bonus [T, N] -> two advantages, each with its own value head, discount and episode rule -> one policy loss:
 
-    A = A_extrinsic + weight(step) * A_intrinsic,     A_* by generalised advantage estimation (`gae.py`)
+    A = A_extrinsic + weight(step) * A_intrinsic,     A_* by generalised advantage estimation (`_gae.py`)
 
 Sources: Schulman et al. 2017 (PPO); Burda et al. 2019 "Exploration by random network distillation" §2.3 (two heads,
 two discounts, non-episodic intrinsic returns). Surface, policies, logger, callbacks and `predict` are SB3's. What
@@ -33,7 +33,7 @@ from agents.curiosity import IntrinsicReward
 from agents.faults import NonFinite
 from agents.learners._policy import CnnPolicy, MlpPolicy, MultiInputPolicy, Preprocessed, TwoHeads
 from agents.learners._storage import RolloutStorage
-from agents.learners.gae import advantages, successor_values
+from agents.learners._gae import advantages, successor_values
 from agents.normalise import IntrinsicScale
 from agents.objectives import Objective
 from agents.rollout import Rollout, map_obs

@@ -95,6 +95,20 @@ def test_visits_and_counts_equal_literal_dictionaries() -> None:
             assert counts.update(part) == {"views": len(life)}
 
 
+def test_an_episode_in_progress_survives_the_growth_of_its_table() -> None:
+    counts = Counts(context(2), lifelong=False, episodic="sqrt")
+    numbers = np.stack([np.arange(0, 30), np.arange(30, 60)], 1)
+    still = np.zeros((30, 2), np.int64)
+    counts.reward(rollout(numbers.tolist(), (numbers + 1).tolist(), still.tolist()))
+    before = counts.visits.table.shape
+    again = np.concatenate([numbers, np.tile(numbers, (10, 1))])
+    zeros = np.zeros(again.shape, np.int64)
+    reward = counts.reward(rollout(zeros.tolist(), again.tolist(), zeros.tolist()))
+    assert counts.visits.table.shape > before
+    np.testing.assert_allclose(reward[:30].numpy(), 2**-0.5, rtol=1e-6)
+    np.testing.assert_allclose(reward[-30:].numpy(), 12**-0.5, rtol=1e-6)
+
+
 def test_state_of_another_size_loads_and_continues_equally() -> None:
     before, after = walk(500, 2, 100, seed=3)
     counts, resumed = Counts(context(2)), Counts(context(2))

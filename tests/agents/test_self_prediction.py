@@ -69,6 +69,20 @@ def test_the_target_is_frozen_to_gradients_and_follows_by_tau() -> None:
     assert objective.target.seen == 3.0
 
 
+def test_loss_and_gradient_are_towards_the_lagging_target() -> None:
+    objective, encoder, data = SelfPrediction(CONTEXT), Encoder(), world()
+    objective.loss(encoder, data, ALL)
+    fixed = deepcopy(encoder)(data.next_obs[ALL]).detach()
+    with torch.no_grad():
+        encoder.net.weight.mul_(-2.0)
+    coded = torch.cat([encoder(data.obs[ALL]), torch.eye(2)[data.actions[ALL]]], -1)
+    literal = (objective.predictor(coded) - fixed).square().sum(-1).mean() / 6
+    loss = objective.loss(encoder, data, ALL)[0]
+    assert loss.item() == pytest.approx(literal.item(), rel=1e-5)
+    got, expected = (torch.autograd.grad(x, encoder.net.weight)[0] for x in (loss, literal))
+    torch.testing.assert_close(got, expected)
+
+
 def test_trainable_parameters_are_the_predictor_alone() -> None:
     objective = SelfPrediction(CONTEXT)
     trainable = {id(p) for p in objective.parameters() if p.requires_grad}

@@ -10,6 +10,7 @@ from minigrid.core.constants import DIR_TO_VEC
 from envs.batched import BatchedWorld, SingleCopy
 from envs.minigrid import IDS, make, mirror
 from envs.minigrid.levels import new_env
+from envs.minigrid.physics import SUCCESS, move
 
 SMALL = {"levels": 100, "eval_levels": 40}
 LABEL_NAMES = {"position", "direction", "carrying", "door_states", "distance_to_goal"}
@@ -203,6 +204,32 @@ def test_distance_is_the_shortest_plan(env_id):
         for action in (2, 0, 2):
             if not env.step(action)[2]:
                 assert mirror(env).labels()["distance_to_goal"][0] == slow_distance(env)
+
+
+def exhaustive_distance(grid, body, rules):
+    """Least actions to success over all states of the world, doors, keys and all."""
+    frontier, seen = [(grid, body)], {grid.tobytes() + body[:3].tobytes()}
+    for cost in range(1, 100):
+        following = []
+        for state in frontier:
+            for action in range(6):
+                grid, body = state[0].copy(), state[1].copy()
+                outcome = move(grid, body, action, rules)
+                if outcome == SUCCESS:
+                    return cost
+                if (key := grid.tobytes() + body[:3].tobytes()) not in seen:
+                    seen.add(key)
+                    following.append((grid, body))
+        frontier = following
+    return -1
+
+
+@pytest.mark.parametrize("env_id", ["MiniGrid-DoorKey-5x5-v0", "MiniGrid-KeyCorridorS3R1-v0"])
+def test_plans_with_keys_and_drops_are_shortest_in_small_worlds(env_id):
+    world = make(env_id, 12, split="eval", **SMALL)
+    world.reset(seed=0)
+    shortest = [exhaustive_distance(world.grids[n], world.bodies[n], world.rules) for n in range(12)]
+    assert world.labels()["distance_to_goal"].tolist() == shortest
 
 
 def test_labels_by_hand_along_an_episode():

@@ -225,6 +225,7 @@ def test_a_changed_plugin_is_refused(tmp_path: Path) -> None:
 
 def test_the_bytes_that_run_are_the_bytes_that_were_hashed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Same size and time stamp: Python's cache of compiled files would run the old text under the new hash."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
     path = plugin(tmp_path, body="    number = 1\n")
     stamp = path.stat().st_mtime_ns
     registry.load_plugin(path)
@@ -390,6 +391,7 @@ def test_a_part_that_hides_its_options_is_a_programming_error(cls: type, message
         ("ppo+news:lr=1e-3,k=3,mode=a", "ppo+news"),
         ("ppo+news:mode=b,k=4", "ppo+news:k=4,mode=b"),
         ("ppo+news:lr=1", "ppo+news:lr=1.0"),
+        ("ppo+news:lr=1,k=4", "ppo+news:k=4,lr=1.0"),
         ("ppo+news:lr=1e+4+foresee", "ppo+news:lr=10000.0+foresee"),
         ("ppo+news:lr=1e+16", "ppo+news:lr=1e+16"),
         ("ppo+wide:hidden=[16,32]+news", "ppo+wide:hidden=[16,32]+news"),
