@@ -76,7 +76,7 @@ class GymnasiumVecEnv(VecEnv):
         self.last_labels = self._labels(infos, ended)
         out: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         for i in ended:
-            out[i] = self._ending(infos, i, bool(truncated[i] and not terminated[i]))
+            out[i] = self._ending(infos, int(i), bool(truncated[i] and not terminated[i]))
         return obs, rewards.astype(np.float32), done, out
 
     def _ending(self, infos: dict[str, Any], i: int, time_limit: bool) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from gymnasium import spaces
 
@@ -62,7 +64,7 @@ class DeepSea(BatchedWorld):
             raise ValueError(f"DeepSea's size must lie in 2..500, got {size}")
         self.size, self.stochastic = size, stochastic
         # RandomState and binomial are bsuite's own generator, so that the action map is the published one.
-        self.right_action = np.random.RandomState(mapping_seed).binomial(1, 0.5, (size, size))  # noqa: NPY002
+        self.right_action = np.random.RandomState(mapping_seed).binomial(1, 0.5, (size, size))
         self.label_spaces = {
             "row": spaces.Discrete(size + 1),
             "column": spaces.Discrete(size),
@@ -114,6 +116,6 @@ class DeepSea(BatchedWorld):
         self.row[:], self.column[:], self.on_path[:] = state["row"], state["column"], state["on_path"]
 
 
-def make_single(**kwargs: int) -> SingleCopy:
+def make_single(**kwargs: Any) -> SingleCopy:
     """The one-copy environment (Gymnasium's entry point)."""
     return SingleCopy(DeepSea(1, **kwargs))

@@ -32,7 +32,9 @@ class Readable(gym.ObservationWrapper):
     def __init__(self, env: gym.Env) -> None:
         super().__init__(env)
         assert isinstance(env.observation_space, spaces.Dict)
-        kept = {name: s for name, s in env.observation_space.spaces.items() if isinstance(s, NUMERIC)}
+        kept: dict[str, spaces.Space] = {
+            name: s for name, s in env.observation_space.spaces.items() if isinstance(s, NUMERIC)
+        }
         if not kept:
             raise ValueError(f"no part of {env.observation_space} is numeric; wrap the environment to encode it")
         if "image" in kept and getattr(env.unwrapped, "agent_view_size", None):
@@ -104,7 +106,7 @@ def reset(env: VectorEnv, seed: int | np.random.SeedSequence) -> Any:
     words = [int(word) for word in sequence.generate_state(env.num_envs)]
     if isinstance(env, BatchedWorld):
         return env.reset(seed=words[0])[0]
-    return env.reset(seed=words)[0]
+    return env.reset(seed=words)[0]  # type: ignore[arg-type]
 
 
 class Told(gym.vector.VectorWrapper):

@@ -155,9 +155,15 @@ def resume(path: Annotated[Path, typer.Argument(help="A run, or a folder of runs
 @app.command()
 def evaluate(
     path: Annotated[Path, typer.Argument(help="A run.")],
-    episodes: Annotated[int | None, typer.Option("--episodes", min=1, help="How many; the run's own by default.")] = None,
-    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Of the evaluation; the run's own by default.")] = None,
-    deterministic: Annotated[bool, typer.Option("--deterministic", help="The most likely action, not a sample.")] = False,
+    episodes: Annotated[
+        int | None, typer.Option("--episodes", min=1, max=1_000_000, help="How many; the run's own by default.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, help="Of the evaluation; the run's own by default.")
+    ] = None,
+    deterministic: Annotated[
+        bool, typer.Option("--deterministic", help="The most likely action, not a sample.")
+    ] = False,
     output: Output = Format.table,
 ) -> None:
     """Play a run's final agent on unseen levels; the run itself is not changed.
@@ -214,4 +220,3 @@ def _command() -> str:
     import shlex
 
     return shlex.join(["sandbox", *sys.argv[1:]])
-

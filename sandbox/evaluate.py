@@ -14,7 +14,9 @@ import torch
 from agents.vec_env import GymnasiumVecEnv
 from envs import vector
 from sandbox.config import Experiment
+from sandbox.errors import EnvironmentFailed
 
+LONGEST = 1_000_000  # steps of an episode: beyond it an environment is taken for one that never ends
 STREAM = 2  # of SeedSequence([seed, stream]): evaluation never shares random numbers with training
 
 
@@ -52,7 +54,8 @@ class Evaluator:
         self.seed = experiment.seed
         copies = episodes if batched else min(episodes, 10)
         world = experiment.world
-        self.env = vector.make(world.id, copies, split="eval", levels=world.levels, eval_levels=world.eval_levels, **world.kwargs)
+        pools: dict[str, Any] = {"levels": world.levels, "eval_levels": world.eval_levels, **world.kwargs}
+        self.env = vector.make(world.id, copies, split="eval", **pools)
         self.vec = GymnasiumVecEnv(self.env)
         self.levels = getattr(self.env, "levels_note", None) or "fresh seeds"
 
@@ -69,9 +72,16 @@ class Evaluator:
         done: list[list[dict[str, Any]]] = [[] for _ in range(n)]
         obs = self.vec.begin(vector.reset(self.env, np.random.SeedSequence([self.seed, STREAM])))
         state, starts = None, np.ones(n, bool)
+        idle = 0
         while any(len(d) < q for d, q in zip(done, quota, strict=True)):
             actions, state = predictor.predict(obs, state, starts, self.deterministic)
             obs, _, starts, infos = self.vec.step(actions)
+            idle = 0 if starts.any() else idle + 1
+            if idle == LONGEST:
+                raise EnvironmentFailed(
+                    f"no episode of {self.env.spec.id if self.env.spec else 'the environment'} ended within {LONGEST:,} "
+                    "steps of evaluation; give it a time limit (max_episode_steps where it is registered)"
+                )
             for i in np.flatnonzero(starts):
                 if len(done[i]) < quota[i]:
                     done[i].append(infos[i])

@@ -91,8 +91,11 @@ def plan(experiment: Experiment) -> Plan:
     if experiment.steps < copies * n_steps:  # a short try-out: a shorter rollout rather than none
         n_steps = experiment.steps // copies
         if n_steps < 2 and spec.base.name == "ppo":
-            raise UsageError(f"{experiment.steps} steps are too few for {copies} copies; at least {2 * copies} are needed")
+            raise UsageError(
+                f"{experiment.steps} steps are too few for {copies} copies; at least {2 * copies} are needed"
+            )
     _check_supervision(spec, env, world.id, batched)
+    _check_labels(spec, experiment)
     rollouts = max(1, experiment.steps // (copies * max(n_steps, 1)))
     limit = env.spec.max_episode_steps if env.spec and env.spec.max_episode_steps else UNKNOWN_LIMIT
     interval = BATCHED_INTERVAL if batched else math.ceil(EPISODES_BETWEEN * limit / max(n_steps, 1))
@@ -101,7 +104,8 @@ def plan(experiment: Experiment) -> Plan:
         experiment.evaluation.episodes or (100 if batched else 20), _encoder_name(spec, env.observation_space),
     )  # fmt: skip
     preflight.check_memory(
-        preflight.rollout_bytes(experiment, env.observation_space, copies, n_steps), f"{copies} copies x {n_steps} steps"
+        preflight.rollout_bytes(experiment, env.observation_space, copies, n_steps),
+        f"{copies} copies x {n_steps} steps",
     )
     return resolved
 
@@ -122,6 +126,19 @@ def _check_supervision(spec: AgentSpec, env: gym.Env, env_id: str, batched: bool
         )
     if "state" in names and not (batched or hasattr(base, "labels")):
         raise UsageError(f"{str(spec)!r} needs state labels, and {env_id!r} offers none (a method labels() -> dict)")
+
+
+def _check_labels(spec: AgentSpec, experiment: Experiment) -> None:
+    """Labels cost one step each: refuse before they are collected what the budget does not hold."""
+    for part in (spec.base, *spec.parts):
+        if part.kind == "supervised":
+            known = registry.schema(registry.load(part.kind, part.name)).model_fields
+            labels = part.options.get("labels", known["labels"].default if "labels" in known else 0)
+            if labels > experiment.steps:
+                raise UsageError(
+                    f"{experiment.agent!r} takes {labels:,} environment steps to collect its labels, more than the "
+                    f"budget of {experiment.steps:,}; raise --steps or ask for fewer labels"
+                )
 
 
 # ---------------------------------------------------------------------- the run
@@ -283,7 +300,8 @@ class Session:
 
     def _labelled_env(self, sequence: np.random.SeedSequence, copies: int) -> tuple[Any, Any]:
         world = self.experiment.world
-        env = vector.make(world.id, copies, levels=world.levels, eval_levels=world.eval_levels, **world.kwargs)
+        pools: dict[str, Any] = {"levels": world.levels, "eval_levels": world.eval_levels, **world.kwargs}
+        env = vector.make(world.id, copies, **pools)
         return vector.told(env), vector.reset(env, sequence)
 
     # -------------------------------------------------------------- reinforcement learning
@@ -291,16 +309,16 @@ class Session:
     def _train(self) -> tuple[PPO, int]:
         experiment, plan_ = self.experiment, self.plan
         world = experiment.world
-        env = vector.make(
-            world.id, plan_.copies, levels=world.levels, eval_levels=world.eval_levels,
-            emit_labels=False, **world.kwargs,
-        )  # fmt: skip
+        pools: dict[str, Any] = {"levels": world.levels, "eval_levels": world.eval_levels, **world.kwargs}
+        env = vector.make(world.id, plan_.copies, **pools)
         self.vec = GymnasiumVecEnv(env)
         model = self._new_model(self.vec)
         spent_on_labels = self._supervise_encoder(model)
         total = ((experiment.steps - spent_on_labels) // plan_.per_rollout) * plan_.per_rollout
         if total <= 0:
-            raise UsageError(f"no environment steps are left for learning after {spent_on_labels} for labels; raise --steps")
+            raise UsageError(
+                f"no environment steps are left for learning after {spent_on_labels} for labels; raise --steps"
+            )
         model.set_logger(self.logger)
         boundary = Boundary(self, total, spent_on_labels)
         if self.state is None:
@@ -313,7 +331,8 @@ class Session:
             model.learn(total - model.num_timesteps, callback=boundary, reset_num_timesteps=False)
             boundary.save()
         steps = model.num_timesteps
-        pretrained = min(steps, model.objective.pretrain_steps) if _pretrains(model) else 0
+        objective = model.objective
+        pretrained = 0 if objective is None or objective.mode == "auxiliary" else min(steps, objective.pretrain_steps)
         self.ledger |= {"rewards": steps - pretrained, "terminations": steps}
         return model, steps + spent_on_labels
 
@@ -373,7 +392,7 @@ class Session:
     def _fresh_episodes(self, model: PPO, boundary: int) -> None:
         assert self.vec is not None
         sequence = np.random.SeedSequence([self.experiment.seed, WORLD, boundary])
-        model._last_obs = self.vec.begin(vector.reset(self.vec.env, sequence))
+        model._last_obs = self.vec.begin(vector.reset(self.vec.env, sequence))  # type: ignore[assignment]
         model._last_episode_starts = np.ones(self.plan.copies, bool)
         if model.intrinsic is not None:
             model.intrinsic.new_episodes()
@@ -490,7 +509,7 @@ class Boundary(BaseCallback):
         self.session, self.total, self.label_steps = session, total, label_steps
         self.resumed_at = session.state["num_timesteps"] if session.state else None
         points, rollouts = session.experiment.evaluation.points, total // session.plan.per_rollout
-        due = np.linspace(0, rollouts, points + 1)[:-1] if points else []  # the last point is the final evaluation
+        due = np.linspace(0, rollouts, points + 1)[:-1]  # the last point is the final evaluation
         self.due = {int(round(k)) for k in due}
         self.clock = time.monotonic()
 
@@ -552,7 +571,3 @@ def _weight(weight: float, decay_steps: int | None) -> float | Callable[[int], f
 def _optimiser_state(model: PPO) -> dict[str, Any] | None:
     optimiser = model.intrinsic.optimiser if model.intrinsic else None
     return optimiser.state_dict() if optimiser else None
-
-
-def _pretrains(model: PPO) -> bool:
-    return model.objective is not None and model.objective.mode != "auxiliary"

@@ -56,7 +56,9 @@ def to_text(rows: list[Row]) -> str:
     names = list(rows[0])
     widths = {name: max(len(name), *(len(row[name]) for row in rows)) for name in names}
     lines = [[name.upper() for name in names], *([row[name] for name in names] for row in rows)]
-    return "\n".join("  ".join(cell.ljust(widths[n]) for cell, n in zip(line, names, strict=True)).rstrip() for line in lines)
+    return "\n".join(
+        "  ".join(cell.ljust(widths[n]) for cell, n in zip(line, names, strict=True)).rstrip() for line in lines
+    )
 
 
 def to_csv(rows: list[Row]) -> str:

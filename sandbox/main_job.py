@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,9 @@ DEMO_AGENTS = [
 
 def demo_study(seeds: int, steps: int) -> Study:
     """The main job: reward alone, curiosity, curiosity and self-supervision, and two budgets of labels."""
-    return build(Study, {"name": "demo", "agents": DEMO_AGENTS, "envs": [DEMO_ENV], "seeds": seeds, "steps": steps}, "demo")
+    return build(
+        Study, {"name": "demo", "agents": DEMO_AGENTS, "envs": [DEMO_ENV], "seeds": seeds, "steps": steps}, "demo"
+    )
 
 
 def study(
@@ -42,7 +45,13 @@ def study(
 
 
 def experiment(
-    agent: str | None, env: str | None, steps: int, seed: int, config: Path | None, sets: Sequence[str], plugins: Sequence[Path]
+    agent: str | None,
+    env: str | None,
+    steps: int,
+    seed: int,
+    config: Path | None,
+    sets: Sequence[str],
+    plugins: Sequence[Path],
 ) -> Experiment:
     """One experiment, from a file or from the command line."""
     if config is not None:
@@ -50,7 +59,9 @@ def experiment(
             raise UsageError("--config names a whole experiment; change it by --set, not by AGENT, --env or --plugin")
         return load_experiment(config, sets)
     if agent is None or env is None:
-        raise UsageError("train needs an AGENT and --env (or --config FILE), e.g. sandbox train ppo+counts --env DeepSea-v0")
+        raise UsageError(
+            "train needs an AGENT and --env (or --config FILE), e.g. sandbox train ppo+counts --env DeepSea-v0"
+        )
     loaded = [load_plugin(path) for path in plugins]
     data: dict[str, Any] = {"agent": agent, "world": {"id": env}, "steps": steps, "seed": seed}
     data["plugins"] = [{"path": str(plugin.path), "sha256": plugin.sha256} for plugin in loaded]
@@ -67,6 +78,7 @@ def train(experiment_: Experiment, out: Path, output: str, dry_run: bool, comman
     if dry_run:
         print_plan([experiment_], out, 1)
         return
+    _check_worlds([experiment_])
     run = create(folder, to_dict(experiment_))
     _train_here(run, experiment_, command)
     rows = table.rows([run])
@@ -80,7 +92,10 @@ def _train_here(run: Run, experiment_: Experiment, command: str) -> None:
     if run.status == "done":
         terminal.note(f"already done: {run.path}")
         return
-    with stop_requests(notify=terminal.note) as should_stop, terminal.run_progress(experiment_.agent, experiment_.steps) as show:
+    with (
+        stop_requests(notify=terminal.note) as should_stop,
+        terminal.run_progress(experiment_.agent, experiment_.steps) as show,
+    ):
         try:
             run_once(run, progress=show, should_stop=should_stop, warn=terminal.note, command=command)
         finally:
@@ -178,11 +193,21 @@ def resume(path: Path, jobs: int | None, command: str) -> None:
 def evaluate(path: Path, episodes: int | None, seed: int | None, deterministic: bool, output: str) -> None:
     """The final agent of a run on unseen levels; prints one row."""
     from sandbox.experiment import evaluate_run, plan
+    from sandbox.worker import translate
 
     run, one = studies.read_run(path)
-    settings = one.evaluation.model_copy(update={"episodes": episodes or one.evaluation.episodes, "deterministic": deterministic or one.evaluation.deterministic})
+    settings = one.evaluation.model_copy(
+        update={
+            "episodes": episodes or one.evaluation.episodes,
+            "deterministic": deterministic or one.evaluation.deterministic,
+        }
+    )
     asked = one.model_copy(update={"evaluation": settings})
-    evaluation = evaluate_run(run, plan(asked), one.seed if seed is None else seed, terminal.note)
+    try:
+        with redirect_stdout(sys.stderr):
+            evaluation = evaluate_run(run, plan(asked), one.seed if seed is None else seed, terminal.note)
+    except Exception as error:
+        raise translate(error) from error
     row = {
         "agent": one.agent, "env": one.world.id, "episodes": len(evaluation.returns), "levels": evaluation.levels,
         "return": evaluation.mean_return, "success": evaluation.success_rate,

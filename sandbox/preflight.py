@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import redirect_stdout
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from sandbox.config import Experiment
 from sandbox.errors import EnvironmentFailed, NoResources, UsageError, did_you_mean
 
 STEPS = 20
+FEATURES = 128  # of an encoder, for the estimate of memory
 ACTIONS = (spaces.Discrete, spaces.Box, spaces.MultiDiscrete, spaces.MultiBinary)
 
 
@@ -32,14 +36,19 @@ def make_checked(env_id: str, kwargs: dict[str, Any]) -> gym.Env:
             f"environment {env_id!r}: {error}; the part before the colon is a module that Python can import "
             "(the current folder is searched last)"
         ) from error
-    except TypeError as error:
-        raise UsageError(f"environment {env_id!r} refuses the arguments {kwargs}: {error}") from error
     except Exception as error:
+        if kwargs and isinstance(error, (TypeError, ValueError)):
+            raise UsageError(f"environment {env_id!r} refuses the arguments {kwargs}: {error}") from error
         raise EnvironmentFailed(f"environment {env_id!r} could not be made: {type(error).__name__}: {error}") from error
 
 
 def check_environment(env_id: str, kwargs: dict[str, Any]) -> gym.Env:
     """Make one copy and play a few random steps against its declared spaces. Returns the copy (closed)."""
+    with redirect_stdout(sys.stderr):  # an environment that prints must not spoil the data
+        return _checked(env_id, kwargs)
+
+
+def _checked(env_id: str, kwargs: dict[str, Any]) -> gym.Env:
     env = make_checked(env_id, kwargs)
     if not isinstance(env.action_space, ACTIONS):
         raise UsageError(f"environment {env_id!r}: the learner cannot act in {env.action_space}; wrap it")
@@ -56,7 +65,10 @@ def check_environment(env_id: str, kwargs: dict[str, Any]) -> gym.Env:
 
 def _play(env: gym.Env, env_id: str) -> None:
     env.action_space.seed(0)
-    obs, _ = env.reset(seed=0)
+    first = env.reset(seed=0)
+    if not isinstance(first, tuple) or len(first) != 2:
+        raise EnvironmentFailed(f"environment {env_id!r}: reset must return (observation, info), got {_short(first)}")
+    obs, _ = first
     _check_obs(env, obs, env_id, "reset")
     for step in range(1, STEPS + 1):
         answer = env.step(env.action_space.sample())
@@ -64,7 +76,7 @@ def _play(env: gym.Env, env_id: str) -> None:
             raise EnvironmentFailed(f"environment {env_id!r}: step must return five values, got {_short(answer)}")
         obs, reward, terminated, truncated, info = answer
         _check_obs(env, obs, env_id, f"step {step}")
-        if np.ndim(reward) != 0 or not np.isfinite(float(reward)):
+        if np.ndim(reward) != 0 or not np.isfinite(float(reward)):  # type: ignore[arg-type]
             raise EnvironmentFailed(f"environment {env_id!r}: step {step} returned the reward {_short(reward)}")
         if not isinstance(info, dict):
             raise EnvironmentFailed(f"environment {env_id!r}: step {step} returned no info dict but {_short(info)}")
@@ -78,7 +90,7 @@ def _check_obs(env: gym.Env, obs: Any, env_id: str, when: str) -> None:
         return
     parts = space.spaces if isinstance(space, spaces.Dict) else {"": space}
     for name, part in parts.items():
-        value = obs.get(name) if isinstance(obs, dict) and name else obs
+        value: Any = obs.get(name) if isinstance(obs, dict) and name else obs
         if not part.contains(value):
             got = f"{getattr(value, 'dtype', type(value).__name__)} of shape {np.shape(value)}"
             nan = " with NaN" if np.asarray(value).dtype.kind == "f" and np.isnan(value).any() else ""
@@ -94,10 +106,14 @@ def _short(value: Any) -> str:
 
 
 def rollout_bytes(experiment: Experiment, observation_space: spaces.Space, copies: int, n_steps: int) -> int:
-    """Bytes that a run allocates for its rollout and for one update, roughly (observations twice, ten floats a step)."""
+    """Bytes that a run allocates, roughly: rollout and update (observations twice, ten floats a step), the network
+    (weight, gradient, two moments and two copies on their way to a checkpoint), and the copies that evaluate."""
     parts = observation_space.spaces.values() if isinstance(observation_space, spaces.Dict) else [observation_space]
     per_step = sum(int(np.prod(part.shape or (1,))) * np.dtype(part.dtype).itemsize for part in parts)
-    return copies * n_steps * (2 * per_step + 40) + copies * 4 * per_step
+    widths = (FEATURES, *experiment.learner.net_arch)
+    weights = 2 * sum(a * b for a, b in pairwise(widths))
+    evaluating = (experiment.evaluation.episodes or 0) if vector.is_batched(experiment.world.id) else 0
+    return copies * n_steps * (2 * per_step + 40) + (copies + evaluating) * 4 * per_step + weights * 24
 
 
 def check_memory(needed: int, what: str) -> None:
@@ -106,7 +122,8 @@ def check_memory(needed: int, what: str) -> None:
     if available is not None and needed > available:
         raise NoResources(
             f"{what} would need {needed / 2**30:,.1f} GiB of memory, {available / 2**30:,.1f} GiB are available; "
-            "use fewer copies (--set world.copies=...) or shorter rollouts (--set learner.n_steps=...)"
+            "use fewer copies (--set world.copies=...), shorter rollouts (--set learner.n_steps=...), a smaller network "
+            "(learner.net_arch) or fewer episodes (evaluation.episodes)"
         )
 
 

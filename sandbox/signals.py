@@ -13,7 +13,9 @@ StopCheck = Callable[[], SandboxError | None]
 
 
 @contextmanager
-def stop_requests(*, ignore_ctrl_c: bool = False, notify: Callable[[str], None] = lambda _text: None) -> Iterator[StopCheck]:
+def stop_requests(
+    *, ignore_ctrl_c: bool = False, notify: Callable[[str], None] = lambda _text: None
+) -> Iterator[StopCheck]:
     """Yields a function that returns the exception to raise at the next safe point, or None.
 
     Args:
@@ -26,7 +28,9 @@ def stop_requests(*, ignore_ctrl_c: bool = False, notify: Callable[[str], None] 
         if number == signal.SIGINT and request:
             raise KeyboardInterrupt
         if not request:
-            request.append(Interrupted("interrupted by Ctrl-C") if number == signal.SIGINT else Stopped("stopped by a signal"))
+            request.append(
+                Interrupted("interrupted by Ctrl-C") if number == signal.SIGINT else Stopped("stopped by a signal")
+            )
             with suppress(RuntimeError):  # the signal came while the same stream was being written
                 notify("stopping at the next safe point (Ctrl-C again stops at once) ...")
 

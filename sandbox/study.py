@@ -168,7 +168,11 @@ def _stop(running: list[Job]) -> None:
 
 def retry_message(jobs: list[Job]) -> str:
     """What failed, one line each."""
-    lines = [f"  {job.run.path}: {job.message.splitlines()[0] if job.message else ''}" for job in jobs if job.state == "failed"]
+    lines = [
+        f"  {job.run.path}: {job.message.splitlines()[0] if job.message else ''}"
+        for job in jobs
+        if job.state == "failed"
+    ]
     return "\n".join(lines)
 
 

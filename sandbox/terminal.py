@@ -64,12 +64,16 @@ class _Lines:
                 self.seen[job.run.path] = job.state
                 ended = sum(j.state not in ("waiting", "running") for j in jobs)
                 suffix = f": {job.message}" if job.message else ""
-                note(f"[{ended}/{len(jobs)}] {job.state} {job.experiment.agent} {job.experiment.world.id} seed {job.experiment.seed}{suffix}")
+                note(
+                    f"[{ended}/{len(jobs)}] {job.state} {job.experiment.agent} {job.experiment.world.id} seed {job.experiment.seed}{suffix}"
+                )
 
 
 def _table(jobs: list[Job], seconds: float) -> Table:
     ended = sum(job.state not in ("waiting", "running") for job in jobs)
-    table = Table(title=f"{ended} of {len(jobs)} runs, {seconds:.0f} s", title_justify="left", box=None, padding=(0, 2, 0, 0))
+    table = Table(
+        title=f"{ended} of {len(jobs)} runs, {seconds:.0f} s", title_justify="left", box=None, padding=(0, 2, 0, 0)
+    )
     for name in ("agent", "world", "seeds", "now"):
         table.add_column(name, no_wrap=name == "seeds")
     groups: dict[tuple[str, str], list[Job]] = {}
@@ -121,7 +125,13 @@ def run_progress(name: str, total: int) -> Iterator[Callable[[int, int, dict[str
     if not err.is_terminal:
         yield _run_lines()
         return
-    columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[numbers]}")]
+    columns = [
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[numbers]}"),
+    ]
     with Progress(*columns, console=err, transient=True) as bar:
         task = bar.add_task(Text(name).plain, total=total, numbers="")
 

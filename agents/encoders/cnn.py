@@ -16,9 +16,11 @@ from agents.rollout import Obs
 class Cnn(Encoder):
     """Channel-first uint8 pictures [B, C, H, W] -> [B, features]."""
 
-    def __init__(self, observation_space: spaces.Space, *, features: Annotated[int, Field(ge=1, le=65536)] = 512) -> None:
+    def __init__(
+        self, observation_space: spaces.Space, *, features: Annotated[int, Field(ge=1, le=65536)] = 512
+    ) -> None:
         super().__init__(observation_space, features_dim=features)
-        self.network = NatureCNN(observation_space, features_dim=features)  # type: ignore[arg-type]
+        self.network = NatureCNN(observation_space, features_dim=features)
 
     def forward(self, obs: Obs) -> Tensor:
         assert isinstance(obs, Tensor)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from stable_baselines3.common.distributions import CategoricalDistribution
+from stable_baselines3.common.distributions import BernoulliDistribution, CategoricalDistribution, Distribution
 from stable_baselines3.common.policies import (
     ActorCriticCnnPolicy,
     ActorCriticPolicy,
@@ -17,6 +17,7 @@ from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import Tensor, nn
 
 from agents.encoders import Encoder
+from agents.faults import NonFinite
 from agents.rollout import Obs, map_obs
 
 
@@ -74,9 +75,12 @@ class TwoHeads(ActorCriticPolicy):
         pi, vf = self._latents(obs, detach_encoder=False)
         if isinstance(self.action_dist, CategoricalDistribution):
             log_probs = self._log_probs(pi)
-            chosen = torch.multinomial(torch.softmax(log_probs, dim=-1), 1, replacement=True)
+            try:
+                chosen = torch.multinomial(torch.softmax(log_probs, dim=-1), 1, replacement=True)
+            except RuntimeError as error:
+                raise NonFinite(f"the policy's action probabilities diverged: {error}") from error
             return chosen[:, 0], self._values(vf), log_probs.gather(1, chosen)[:, 0]
-        distribution = self._get_action_dist_from_latent(pi)
+        distribution = self._distribution(pi)
         actions = distribution.get_actions(deterministic=False)
         log_prob = distribution.log_prob(actions)
         return actions.reshape((-1, *self.action_space.shape)), self._values(vf), log_prob  # type: ignore[misc]
@@ -93,8 +97,17 @@ class TwoHeads(ActorCriticPolicy):
             log_probs = self._log_probs(pi)
             entropy = -(log_probs * log_probs.exp()).sum(-1)
             return self._values(vf), log_probs.gather(1, actions.reshape(-1, 1))[:, 0], entropy
-        distribution = self._get_action_dist_from_latent(pi)
-        return self._values(vf), distribution.log_prob(actions), distribution.entropy()
+        distribution = self._distribution(pi)
+        flat = actions.flatten(1)  # SB3's distributions know actions as vectors, and single bits as floats
+        flat = flat.float() if isinstance(self.action_dist, BernoulliDistribution) else flat
+        return self._values(vf), distribution.log_prob(flat), distribution.entropy()
+
+    def _distribution(self, latent_pi: Tensor) -> Distribution:
+        """torch checks the parameters of a distribution, so weights that diverged show here first."""
+        try:
+            return self._get_action_dist_from_latent(latent_pi)
+        except ValueError as error:
+            raise NonFinite(f"the policy's action distribution diverged: {error}") from error
 
     def values(self, obs: Obs) -> Tensor:
         """[heads, M]"""

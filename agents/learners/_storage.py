@@ -75,7 +75,7 @@ class RolloutStorage:
             for name, value in obs.items():
                 self.obs[name][t] = value.reshape(self.obs[name][t].shape)  # type: ignore[index]
         else:
-            self.obs[t] = obs.reshape(self.obs[t].shape)  # type: ignore[union-attr, index]
+            self.obs[t] = obs.reshape(self.obs[t].shape)  # type: ignore[index]
         self.actions[t], self.values[:, t], self.log_probs[t] = actions, values, log_probs
         self.rewards[t] = torch.as_tensor(rewards)
         self.terminated[t], self.truncated[t] = False, False

@@ -31,9 +31,9 @@ from torch.nn import functional as F
 from agents.context import Context
 from agents.curiosity import IntrinsicReward
 from agents.faults import NonFinite
+from agents.learners._gae import advantages, successor_values
 from agents.learners._policy import CnnPolicy, MlpPolicy, MultiInputPolicy, Preprocessed, TwoHeads
 from agents.learners._storage import RolloutStorage
-from agents.learners._gae import advantages, successor_values
 from agents.normalise import IntrinsicScale
 from agents.objectives import Objective
 from agents.rollout import Rollout, map_obs
@@ -89,7 +89,7 @@ class PPO(SB3PPO):
         policy_kwargs = dict(policy_kwargs or {}) | {"intrinsic_value": intrinsic is not None}
         kwargs |= {"rollout_buffer_class": RolloutStorage}
         kwargs |= {"rollout_buffer_kwargs": {"heads": 1 if intrinsic is None else 2}}
-        super().__init__(policy, env, *args, policy_kwargs=policy_kwargs, **kwargs)
+        super().__init__(policy, env, *args, policy_kwargs=policy_kwargs, **kwargs)  # type: ignore[misc]
 
     def _setup_model(self) -> None:
         super()._setup_model()
@@ -123,7 +123,9 @@ class PPO(SB3PPO):
     def reward_free(self) -> bool:
         """Is the present rollout part of an objective's reward-free pre-training?"""
         objective = self.objective
-        return objective is not None and objective.mode != "auxiliary" and self._rollout_start < objective.pretrain_steps
+        return (
+            objective is not None and objective.mode != "auxiliary" and self._rollout_start < objective.pretrain_steps
+        )
 
     @property
     def _encoder_rate(self) -> float:
@@ -171,7 +173,7 @@ class PPO(SB3PPO):
             rollout_buffer.add_labels(getattr(env, "last_labels", {}))
             self._last_obs = new_obs  # type: ignore[assignment]
             self._last_episode_starts = dones
-        self.rollout = rollout_buffer.finish(obs_as_tensor(new_obs, self.device))
+        self.rollout = rollout_buffer.finish(obs_as_tensor(new_obs, self.device))  # type: ignore[arg-type]
         self._estimate(rollout_buffer, self.rollout)
         callback.update_locals(locals())
         callback.on_rollout_end()
@@ -323,6 +325,8 @@ class PPO(SB3PPO):
             self.logger.record("train/std", torch.exp(self.policy.log_std).mean().item())
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         self.logger.record("train/clip_range", clip_range)
+        if self.clip_range_vf is not None:
+            self.logger.record("train/clip_range_vf", self.clip_range_vf(self._current_progress_remaining))  # type: ignore[operator]
 
     def dump_logs(self, iteration: int = 0) -> None:
         """SB3 calls this before `train`; we write after it, so that every update is logged at its own step."""

@@ -55,7 +55,7 @@ class BehaviourCloning(Supervised):
 
         options = {"batch_size": self.batch_size, "max_epochs": self.max_epochs, "patience": self.patience}
         policy.set_training_mode(True)
-        metrics = early_stopping(policy, loss, train, held_out, lr=self.lr, **options)  # type: ignore[arg-type]
+        metrics = early_stopping(policy, loss, train, held_out, lr=self.lr, **options)
         policy.set_training_mode(False)
         return metrics | {"held_out_accuracy": self._accuracy(take(data.obs, held_out), actions[held_out])}
 

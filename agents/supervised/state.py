@@ -56,7 +56,12 @@ class StateSupervision(Supervised):
         module = nn.ModuleDict({"encoder": self.encoder, "heads": heads})
         options = {"batch_size": self.batch_size, "max_epochs": self.max_epochs, "patience": self.patience}
         metrics = early_stopping(
-            module, lambda index: self._loss(heads, data, index), train, held_out, lr=self.lr, **options  # type: ignore[arg-type]
+            module,
+            lambda index: self._loss(heads, data, index),
+            train,
+            held_out,
+            lr=self.lr,
+            **options,
         )
         return metrics | self._scores(heads, data, held_out)
 
