@@ -5,7 +5,7 @@ Run from the folder of this file (the part before the colon is the module, the p
     sandbox train ppo --env my_world:Corridor-v0 --steps 20000
     sandbox compare ppo bc:labels=200 state:labels=200 random oracle --env my_world:Corridor-v0 --steps 20000 --seeds 5
 
-Everything below `info["is_success"]`, `labels` and `oracle` is ordinary Gymnasium; these three are offers, each optional.
+All of it is ordinary Gymnasium but `info["is_success"]`, `labels` and `oracle`: these three are offers, each optional.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Corridor(gym.Env[np.ndarray, np.int64]):
         length: number of cells, odd and at least 3.
     """
 
-    metadata = {"render_modes": []}  # noqa: RUF012 - as Gymnasium has it
+    metadata = {"render_modes": []}
 
     def __init__(self, *, length: int = 11) -> None:
         if length < 3 or length % 2 == 0:
@@ -66,4 +66,4 @@ class Corridor(gym.Env[np.ndarray, np.int64]):
         return RIGHT if self.lamp else LEFT
 
 
-gym.register("Corridor-v0", entry_point=Corridor, max_episode_steps=100)
+gym.register("Corridor-v0", entry_point=f"{__name__}:Corridor", max_episode_steps=100)

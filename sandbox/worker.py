@@ -40,11 +40,13 @@ def run_once(
                 execute(run, plan(experiment), progress=progress, should_stop=should_stop, warn=warn, command=command)
         except Exception as error:
             told = translate(error)
+            if told is not error:
+                told.__cause__ = error  # the log must show where it came from
             if not isinstance(told, Stopped) and told.exit_code != 130:
                 runs.record_error(run, told)
             if told is error:
                 raise
-            raise told from error
+            raise told from told.__cause__
 
 
 def translate(error: Exception) -> SandboxError:
@@ -62,9 +64,7 @@ def translate(error: Exception) -> SandboxError:
         return runs.NoResources(f"out of memory: {error}; use fewer copies (--set world.copies=...)")
     if isinstance(error, OSError):
         return runs.disk_error(error, "cannot write", Path(error.filename or "."))
-    unexpected = SandboxError(f"unexpected {type(error).__name__}: {error} (please report it; --debug shows where)")
-    unexpected.__cause__ = error
-    return unexpected
+    return SandboxError(f"unexpected {type(error).__name__}: {error} (please report it; --debug shows where)")
 
 
 def _check_versions(run: Run, warn: Callable[[str], None]) -> None:

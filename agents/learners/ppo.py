@@ -205,7 +205,7 @@ class PPO(SB3PPO):
             gamma = self.gamma if head == 0 else self.intrinsic_gamma
             storage.advantages[head] = advantages(rewards, values, following, ended, gamma, self.gae_lambda)
         storage.returns = storage.advantages + storage.values
-        storage.mixed = storage.advantages[0] * (0.0 if self.reward_free else 1.0)
+        storage.mixed = torch.zeros_like(storage.mixed) if self.reward_free else storage.advantages[0]
         if self.intrinsic is not None:
             weight = self.intrinsic_weight(self._rollout_start)
             storage.mixed = storage.mixed + weight * storage.advantages[1]
@@ -270,7 +270,7 @@ class PPO(SB3PPO):
         entropy_loss = -torch.mean(-log_prob if entropy is None else entropy)
         value_losses = [self._value_loss(head, values[head], t, n) for head in range(len(values))]
         if self.reward_free:
-            value_losses[0] = value_losses[0].detach() * 0.0  # the extrinsic head must not see reward yet
+            value_losses[0] = torch.zeros_like(value_losses[0])  # the extrinsic head must not see reward yet
         loss = policy_loss + self.ent_coef * entropy_loss + self.vf_coef * torch.stack(value_losses).sum()
         terms = {"policy_gradient_loss": policy_loss, "entropy_loss": entropy_loss, "value_loss": value_losses[0]}
         if len(value_losses) > 1:

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.learners.gae import advantages, successor_values
+from agents.learners._gae import advantages, successor_values
 
 
 def definition(
