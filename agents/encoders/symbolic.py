@@ -27,17 +27,20 @@ Width = Annotated[int, Field(ge=1, le=65536)]
 
 
 def joint_ids() -> np.ndarray:
-    """[11 * 6 * 4] int64: (object, colour, state) -> joint id; 0 is "unseen". Triples that cannot occur are 0 too."""
-    table = np.zeros((11, COLOURS, 4), np.int64)
+    """[16 ** 3] int64: (object, colour, state), four bits each -> joint id; 0 is "unseen", or what cannot occur.
+
+    Four bits hold every number that the space allows: no observation can make the compiled lookup leave the table.
+    """
+    table = np.zeros((16, 16, 16), np.int64)
     count = 1
     for kind in (EMPTY, WALL, GOAL, LAVA):  # one look each, whatever the colour
-        table[kind, :, :] = count
+        table[kind, :COLOURS, :4] = count
         count += 1
     for kind in (FLOOR, KEY, BALL, BOX):
-        table[kind] = (count + np.arange(COLOURS))[:, None]
+        table[kind, :COLOURS, :4] = (count + np.arange(COLOURS))[:, None]
         count += COLOURS
     for kind, states in ((DOOR, STATES), (AGENT, 4)):
-        table[kind, :, :states] = count + np.arange(COLOURS * states).reshape(COLOURS, states)
+        table[kind, :COLOURS, :states] = count + np.arange(COLOURS * states).reshape(COLOURS, states)
         count += COLOURS * states
     return table.ravel()
 
@@ -47,7 +50,7 @@ N_IDS = int(joint_ids().max()) + 1
 
 @numba.njit(cache=True, fastmath=True)
 def _row_of(view: np.ndarray, b: int, c: int, table: np.ndarray) -> int:
-    return table[(view[b, c, 0] * 6 + view[b, c, 1]) * 4 + view[b, c, 2]]
+    return table[(view[b, c, 0] & 15) << 8 | (view[b, c, 1] & 15) << 4 | (view[b, c, 2] & 15)]
 
 
 @numba.njit(cache=True, fastmath=True)
@@ -131,7 +134,7 @@ class Symbolic(Encoder):
 
     def plain_sum(self, view: Tensor) -> Tensor:
         """The same sum without numba: for CUDA, and as the test's reference."""
-        triple = view.long()
-        ids = self.table[(triple[..., 0] * COLOURS + triple[..., 1]) * 4 + triple[..., 2]]  # type: ignore[index]
+        triple = view.long() & 15
+        ids = self.table[triple[..., 0] << 8 | triple[..., 1] << 4 | triple[..., 2]]  # type: ignore[index]
         rows = ids + torch.arange(self.cells, device=view.device) * N_IDS
         return F.embedding_bag(rows, self.weight, mode="sum", per_sample_weights=(ids > 0).to(self.weight.dtype))

@@ -49,7 +49,8 @@ class Faulty(gym.Env):
             return self.observe(), 0.0, False, {}
         return self.observe(), np.inf if fault == "reward" else 1.0, self.age >= 8, False, {}
 
-gym.register("Faulty-v0", entry_point=Faulty)
+if "Faulty-v0" not in gym.registry:
+    gym.register("Faulty-v0", entry_point=Faulty)
 """
 
 

@@ -73,7 +73,6 @@ def test_stopped_at_every_second_rollout_equals_uninterrupted(
     sandbox: Call, tmp_path: Path, words: Any, whole: Any, agent: str, env: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each piece gets three rollouts: the two up to its checkpoint, and one more that has to be forgotten."""
-    from sandbox import main_job
     from sandbox.worker import run_once
 
     expected = whole(agent, env)
@@ -83,7 +82,6 @@ def test_stopped_at_every_second_rollout_equals_uninterrupted(
         run_once(run, should_stop=lambda: None if next(asked, None) is not None else Stopped("enough"), **options)
 
     monkeypatch.setattr("sandbox.worker.run_once", three_rollouts)
-    assert main_job is not None
     codes = [sandbox(*words(agent, env), "--out", "cut").code]
     while codes[-1] == 75:
         codes.append(sandbox("resume", one_run(tmp_path / "cut").path).code)

@@ -1,0 +1,261 @@
+"""The command line as a user meets it: help, lists, plans, forms of output, odd terminals."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Call = Callable[..., Any]
+VERBS = ["demo", "train", "compare", "batch", "resume", "evaluate", "report", "list", "tensorboard"]
+KINDS = ["agents", "worlds", "curiosity", "objectives", "supervised", "encoders"]
+ANSI = re.compile(r"\x1b\[")
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], ["list", "worlds"], ["list", "agents"], ["list", "curiosity"], ["train", "--help"]]
+)
+def test_help_and_lists_import_nothing_heavy(tmp_path: Path, words: list[str]) -> None:
+    code = (
+        "import sys, atexit; from sandbox.__main__ import main\n"
+        "atexit.register(lambda: print(sorted({'torch', 'numba', 'gymnasium', 'numpy'} & set(sys.modules)), file=sys.stderr))\n"
+        f"sys.argv = ['sandbox', *{words}]; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.strip() == "[]"
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_help_has_an_example_of_its_verb(sandbox: Call, verb: str) -> None:
+    answer = sandbox(verb, "--help")
+    assert answer.code == 0
+    assert f"sandbox {verb}" in " ".join(answer.out.split("Example")[1].split())
+
+
+def test_the_first_help_names_every_verb(sandbox: Call) -> None:
+    answer = sandbox("--help")
+    assert answer.code == 0
+    assert all(re.search(rf"^\W*{verb}\b", answer.out, re.MULTILINE) for verb in VERBS)
+
+
+def test_no_verb_shows_the_help_and_is_a_usage_error(sandbox: Call) -> None:
+    answer = sandbox()
+    assert answer.code == 2
+    assert "compare" in answer.out + answer.err
+
+
+@pytest.mark.parametrize("words", [["trian"], ["train", "--sed", "1"], ["list"], ["list", "wrlds"], ["compare", "ppo"]])
+def test_a_wrong_word_is_a_usage_error(sandbox: Call, words: list[str]) -> None:
+    answer = sandbox(*words)
+    assert answer.code == 2
+    assert answer.out == ""
+    assert "Traceback" not in answer.err
+
+
+# ---------------------------------------------------------------------- list
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_list_says_the_same_in_each_form(sandbox: Call, kind: str) -> None:
+    rows = json.loads(sandbox("list", kind, "--format", "json").out)
+    assert len(rows) >= 2
+    assert all(row["name"] and row["summary"] for row in rows)
+    assert list(csv.DictReader(io.StringIO(sandbox("list", kind, "--format", "csv").out))) == rows
+    table = sandbox("list", kind)
+    assert table.err == ""
+    assert [line.split()[0] for line in table.out.splitlines()] == ["NAME", *(row["name"] for row in rows)]
+
+
+def test_runs_are_listed_with_their_status(sandbox: Call, small: list[str]) -> None:
+    assert sandbox("train", "random", "--env", "DeepSea-v0", *small, "--out", "out").code == 0
+    rows = json.loads(sandbox("list", "runs", "out", "--format", "json").out)
+    assert [(row["status"], row["agent"], row["world"], row["seed"]) for row in rows] == [
+        ("done", "random", "DeepSea-v0", "0")
+    ]
+    assert list(csv.DictReader(io.StringIO(sandbox("list", "runs", "out", "--format", "csv").out))) == rows
+    assert rows[0]["path"] in sandbox("list", "runs", "out").out
+
+
+def test_an_empty_folder_has_no_runs(sandbox: Call, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    answer = sandbox("list", "runs", "out")
+    assert answer.code == 0
+    assert "no runs" in answer.out
+    assert json.loads(sandbox("list", "runs", "out", "--format", "json").out) == []
+
+
+# ---------------------------------------------------------------------- --dry-run
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train", "ppo+counts", "--env", "DeepSea-v0"],
+        ["compare", "ppo", "random", "--env", "DeepSea-v0", "--env", "CartPole-v1", "--seeds", "2"],
+        ["demo", "--seeds", "1"],
+    ],
+)
+def test_a_dry_run_writes_nothing(sandbox: Call, tmp_path: Path, words: list[str]) -> None:
+    answer = sandbox(*words, "--dry-run", "--out", "out")
+    assert answer.code == 0, answer.err
+    assert list(tmp_path.iterdir()) == []
+    assert words[1].split()[0] in answer.out or words[0] == "demo"
+
+
+def test_a_dry_run_says_what_it_would_cost(sandbox: Call) -> None:
+    words = ["compare", "ppo", "random", "--env", "DeepSea-v0", "--seeds", "3", "--steps", "20000", "--dry-run"]
+    answer = sandbox(*words, "--jobs", "2")
+    assert "6 runs, 2 at a time" in answer.out
+    # 64 copies x 128 steps make a rollout of 8192; two of them fit into 20,000 for each of the three learning runs.
+    assert f"{3 * 2 * 8192:,} environment steps" in answer.out
+
+
+def test_a_study_file_is_planned_from_its_own_folder(sandbox: Call, tmp_path: Path) -> None:
+    (tmp_path / "one.toml").write_text('name = "one"\nagents = ["random"]\nenvs = ["DeepSea-v0"]\nsteps = 1000\nseeds = [7]\n')
+    answer = sandbox("batch", "one.toml", "--dry-run")
+    assert answer.code == 0, answer.err
+    assert "seed-7" in answer.out
+    assert str(Path("runs") / "one") in answer.out
+
+
+# ---------------------------------------------------------------------- forms of output, odd terminals
+
+
+@pytest.fixture
+def done(sandbox: Call, small: list[str]) -> str:
+    assert sandbox("train", "random", "--env", "DeepSea-v0", *small, "--out", "out").code == 0
+    return "out"
+
+
+def test_data_goes_to_stdout_and_the_rest_to_stderr(sandbox: Call, done: str) -> None:
+    answer = sandbox("report", done, "--format", "json")
+    assert set(json.loads(answer.out)) == {"study", "rows", "claims"}
+    assert "report" in answer.err
+    table = sandbox("report", done, "--format", "csv")
+    assert [row["agent"] for row in csv.DictReader(io.StringIO(table.out))] == ["random"]
+
+
+@pytest.mark.parametrize("verb", ["report", "evaluate"])
+def test_no_terminal_no_colour(sandbox: Call, done: str, verb: str) -> None:
+    place = json.loads(sandbox("list", "runs", done, "--format", "json").out)[0]["path"] if verb == "evaluate" else done
+    answer = sandbox(verb, place)
+    assert answer.code == 0
+    assert not ANSI.search(answer.out + answer.err)
+
+
+@pytest.mark.parametrize(
+    ("env", "ascii_only"),
+    [
+        ({"COLUMNS": "20"}, False),
+        ({"NO_COLOR": "1", "TERM": "xterm-256color"}, False),
+        ({"TERM": "dumb"}, False),
+        ({"LANG": "C", "LC_ALL": "C"}, False),
+        ({"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii"}, True),
+    ],
+)
+def test_odd_terminals_get_the_same_data(start: Call, done: str, env: dict[str, str], ascii_only: bool) -> None:
+    process = start("report", done, env=env)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert "random" in "".join(out.split())
+    assert not ANSI.search(out + err)
+    assert not ascii_only or (out + err).isascii()
+
+
+def test_a_terminal_of_twenty_columns_and_no_colour(tmp_path: Path, done: str) -> None:
+    """On a real (pseudo) terminal: the colour that a terminal would get is left out with NO_COLOR."""
+    import pty
+
+    shown = {}
+    for name, extra in (("plain", {"NO_COLOR": "1"}), ("colour", {})):
+        parent, child = pty.openpty()
+        env = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "FORCE_COLOR")}
+        env |= {"COLUMNS": "20", "TERM": "xterm-256color"} | extra
+        command = [sys.executable, "-m", "sandbox", "train", "--help"]
+        process = subprocess.Popen(command, cwd=tmp_path, stdout=child, stderr=child, env=env)
+        os.close(child)
+        data = b""
+        while True:
+            try:
+                piece = os.read(parent, 65536)
+            except OSError:  # the other side is closed
+                break
+            if not piece:
+                break
+            data += piece
+        os.close(parent)
+        assert process.wait(30) == 0
+        shown[name] = data.decode()
+    assert "\x1b[3" in shown["colour"]
+    assert not re.search(r"\x1b\[3\d", shown["plain"])
+    assert max(len(ANSI.split(line)[0].rstrip()) for line in shown["plain"].splitlines()) <= 20
+
+
+# ---------------------------------------------------------------------- closed and full outputs
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(start: Call) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    process = start("list", "worlds", stdout=write)
+    os.close(write)
+    _, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (0, "")
+
+
+def test_a_closed_stdout_swallows_the_data_and_nothing_else(start: Call, tmp_path: Path, small: list[str]) -> None:
+    words = ["train", "random", "--env", "DeepSea-v0", *small, "--out", "out"]
+    process = start(*words, stdout=None, preexec_fn=lambda: os.close(1))
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert "Traceback" not in err
+    (result,) = (tmp_path / "out").rglob("result.json")
+    assert json.loads(result.read_text())["status"] == "done"
+    assert all("runs success" not in path.read_text("utf-8", "replace") for path in (tmp_path / "out").rglob("*.json*"))
+
+
+def test_a_closed_stderr_does_not_end_a_run(start: Call, small: list[str]) -> None:
+    words = ["train", "random", "--env", "DeepSea-v0", *small, "--out", "out", "--format", "json"]
+    read, write = os.pipe()
+    os.close(read)
+    process = start(*words, stderr=write)
+    os.close(write)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert json.loads(out)["rows"][0]["runs"] == 1
+
+
+def test_a_full_stdout_is_told(start: Call) -> None:
+    with open("/dev/full", "w") as full:
+        process = start("list", "worlds", stdout=full)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 7
+    assert "No space left" in err
+    assert "Traceback" not in err
+
+
+def test_debug_shows_the_traceback(sandbox: Call) -> None:
+    answer = sandbox("--debug", "train", "ppo", "--env", "DeepSee-v0")
+    assert answer.code == 2
+    assert "Traceback" in answer.err
+    assert answer.err.splitlines()[-1].startswith("error: unknown environment")
+
+
+def test_a_folder_that_shadows_ours_is_refused(tmp_path: Path, start: Call) -> None:
+    (tmp_path / "other" / "envs").mkdir(parents=True)
+    (tmp_path / "other" / "envs" / "__init__.py").write_text("")
+    process = start("list", "worlds", env={"PYTHONPATH": str(tmp_path / "other")})
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 2
+    assert "other" in err
+    assert "envs" in err
