@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 ENV, COPIES, STEPS, ROLLOUTS, ROUNDS = "MiniGrid-MultiRoom-N4-S5-v0", 64, 128, 10, 5
-SCHEDULE = {"n_steps": STEPS, "batch_size": 1024, "n_epochs": 2, "learning_rate": 2e-3, "ent_coef": 0.01, "device": "cpu"}
+SCHEDULE = {"n_steps": STEPS, "batch_size": 1024, "n_epochs": 2, "learning_rate": 2e-3, "device": "cpu"}
 NETWORK = {"net_arch": [], "optimizer_kwargs": {"eps": 1e-5, "fused": True}}
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import warnings
 from typing import Any, Literal
 
 import gymnasium as gym
@@ -60,7 +61,9 @@ def single(env_id: str, **kwargs: Any) -> gym.Env:
     """One ordinary copy, with a readable observation."""
     if env_id.startswith(("MiniGrid-", "BabyAI-")):
         importlib.import_module("minigrid")  # registers them; Gymnasium 1.4 loads no plugins by itself
-    env = gym.make(env_id, disable_env_checker=True, **kwargs)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # an older version of an id is asked for on purpose
+        env = gym.make(env_id, disable_env_checker=True, **kwargs)
     return Readable(env) if isinstance(env.observation_space, spaces.Dict) else env
 
 

@@ -79,8 +79,8 @@ def demo(
 def train(
     agent: Annotated[str | None, typer.Argument(help="An agent by its parts, e.g. ppo+noveld+inverse.")] = None,
     env: Annotated[str | None, typer.Option("--env", help="A world's id; your own is module:Id-v0.")] = None,
-    steps: Steps = 500_000,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the run.")] = 0,
+    steps: Annotated[int | None, typer.Option("--steps", help="Cap on environment steps; 500000 by default.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed of the run; 0 by default.")] = None,
     out: Out = Path("runs"),
     config: Annotated[Path | None, typer.Option("--config", help="A TOML file, or a run's config.json.")] = None,
     sets: Sets = [],

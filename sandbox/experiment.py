@@ -313,28 +313,35 @@ class Session:
         env = vector.make(world.id, plan_.copies, **pools)
         self.vec = GymnasiumVecEnv(env)
         model = self._new_model(self.vec)
-        spent_on_labels = self._supervise_encoder(model)
-        total = ((experiment.steps - spent_on_labels) // plan_.per_rollout) * plan_.per_rollout
-        if total <= 0:
-            raise UsageError(
-                f"no environment steps are left for learning after {spent_on_labels} for labels; raise --steps"
-            )
+        first = self._supervise_encoder(model)  # steps that labels took: the learner's count begins there
+        rollouts = (experiment.steps - first) // plan_.per_rollout
+        if rollouts <= 0:
+            raise UsageError(f"no environment steps are left for learning after {first} for labels; raise --steps")
+        total = first + rollouts * plan_.per_rollout
         model.set_logger(self.logger)
-        boundary = Boundary(self, total, spent_on_labels)
+        boundary = Boundary(self, first, rollouts)
         if self.state is None:
             model.ep_info_buffer, model.ep_success_buffer = deque(maxlen=100), deque(maxlen=100)
-            model.num_timesteps = 0
+            model.num_timesteps = first
             self._fresh_episodes(model, 0)
         else:
             self._restore(model, self.state)
         if model.num_timesteps < total:
             model.learn(total - model.num_timesteps, callback=boundary, reset_num_timesteps=False)
             boundary.save()
-        steps = model.num_timesteps
+        self.ledger |= {
+            "rewards": model.num_timesteps - first - self._reward_free(model),
+            "terminations": model.num_timesteps - first,
+        }
+        return model, model.num_timesteps
+
+    def _reward_free(self, model: PPO) -> int:
+        """Steps of an objective's pre-training, in which the reward was not looked at: whole rollouts."""
         objective = model.objective
-        pretrained = 0 if objective is None or objective.mode == "auxiliary" else min(steps, objective.pretrain_steps)
-        self.ledger |= {"rewards": steps - pretrained, "terminations": steps}
-        return model, steps + spent_on_labels
+        if objective is None or objective.mode == "auxiliary":
+            return 0
+        whole = math.ceil(objective.pretrain_steps / self.plan.per_rollout) * self.plan.per_rollout
+        return min(model.num_timesteps, whole)
 
     def _new_encoder(self) -> Any:
         encoder, options = encoder_of(self.plan)
@@ -406,7 +413,7 @@ class Session:
         elif boundary > 0:
             self._fresh_episodes(model, boundary)
 
-    def save(self, model: PPO, label_steps: int) -> None:
+    def save(self, model: PPO, first: int) -> None:
         assert self.vec is not None and model.ep_info_buffer is not None and model.ep_success_buffer is not None
         env = self.vec.env
         tree = {
@@ -426,7 +433,7 @@ class Session:
             "successes": list(model.ep_success_buffer),
             "position": self.writer.position(model.num_timesteps),
             "ledger": dict(self.ledger),
-            "label_steps": label_steps,
+            "label_steps": first,
             "cost": self.cost(),
         }
         checkpoint.save(self.run.path / "checkpoints", model.num_timesteps, tree)
@@ -504,19 +511,19 @@ class Session:
 class Boundary(BaseCallback):
     """At the start of each rollout: evaluate where due, save where due, re-seed there, and stop where asked."""
 
-    def __init__(self, session: Session, total: int, label_steps: int) -> None:
+    def __init__(self, session: Session, first: int, rollouts: int) -> None:
         super().__init__()
-        self.session, self.total, self.label_steps = session, total, label_steps
+        self.session, self.first = session, first
         self.resumed_at = session.state["num_timesteps"] if session.state else None
-        points, rollouts = session.experiment.evaluation.points, total // session.plan.per_rollout
+        points = session.experiment.evaluation.points
         due = np.linspace(0, rollouts, points + 1)[:-1]  # the last point is the final evaluation
-        self.due = {int(round(k)) for k in due}
+        self.due = {round(k) for k in due}
         self.clock = time.monotonic()
 
     def _on_rollout_start(self) -> None:
         model: PPO = self.model  # type: ignore[assignment]
         session, steps = self.session, model.num_timesteps
-        k = steps // session.plan.per_rollout
+        k = (steps - self.first) // session.plan.per_rollout
         resumed, self.resumed_at = steps == self.resumed_at, None
         boundary = k % session.plan.interval == 0
         if not resumed:
@@ -532,7 +539,7 @@ class Boundary(BaseCallback):
             raise stop
 
     def save(self) -> None:
-        self.session.save(self.model, self.label_steps)  # type: ignore[arg-type]
+        self.session.save(self.model, self.first)  # type: ignore[arg-type]
 
     def _report(self, model: PPO) -> None:
         successes = model.ep_success_buffer or ()
@@ -540,7 +547,7 @@ class Boundary(BaseCallback):
         episodes = model.ep_info_buffer or ()
         if len(episodes):
             metrics["return"] = float(np.mean([episode["r"] for episode in episodes]))
-        self.session.progress(model.num_timesteps + self.label_steps, self.session.experiment.steps, metrics)
+        self.session.progress(model.num_timesteps, self.session.experiment.steps, metrics)
 
     def _on_rollout_end(self) -> None:
         now = time.monotonic()

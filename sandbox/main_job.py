@@ -47,23 +47,23 @@ def study(
 def experiment(
     agent: str | None,
     env: str | None,
-    steps: int,
-    seed: int,
+    steps: int | None,
+    seed: int | None,
     config: Path | None,
     sets: Sequence[str],
     plugins: Sequence[Path],
 ) -> Experiment:
     """One experiment, from a file or from the command line."""
+    given = {name: value for name, value in (("steps", steps), ("seed", seed)) if value is not None}
     if config is not None:
         if agent or env or plugins:
             raise UsageError("--config names a whole experiment; change it by --set, not by AGENT, --env or --plugin")
-        return load_experiment(config, sets)
+        return load_experiment(config, [*(f"{name}={value}" for name, value in given.items()), *sets])
     if agent is None or env is None:
-        raise UsageError(
-            "train needs an AGENT and --env (or --config FILE), e.g. sandbox train ppo+counts --env DeepSea-v0"
-        )
+        example = "sandbox train ppo+counts --env DeepSea-v0"
+        raise UsageError(f"train needs an AGENT and --env (or --config FILE), e.g. {example}")
     loaded = [load_plugin(path) for path in plugins]
-    data: dict[str, Any] = {"agent": agent, "world": {"id": env}, "steps": steps, "seed": seed}
+    data: dict[str, Any] = {"agent": agent, "world": {"id": env}, "steps": 500_000} | given
     data["plugins"] = [{"path": str(plugin.path), "sha256": plugin.sha256} for plugin in loaded]
     made = build(Experiment, override(data, sets), "the command line")
     return made.model_copy(update={"agent": str(parse_agent(made.agent))})
@@ -159,7 +159,9 @@ def _finish(name: str, runs: list[Run], out: Path, output: str) -> None:
     if folder is not None:
         lines = [f"cat {folder}/report.md", f"sandbox tensorboard {out}"]
         curves = folder / "curves.png"
-        _next_lines(out, [f"open {curves}", *lines] if curves.exists() else lines)
+        if curves.exists():
+            terminal.note(f"\nlearning curves: {curves}")
+        _next_lines(out, lines)
 
 
 def _report_folder(out: Path) -> Path | None:

@@ -76,9 +76,13 @@ def render_table(rows: Sequence[dict[str, Any]], console: Console, claims: Seque
     else:
         for env in envs:
             console.print(Text(_format.plain(env)), _table([row for row in rows if row["env"] == env], several=False))
+    silent = [claim for claim in claims if claim["text"].endswith("no winner named")]
     for claim in claims:
-        prefix = f"{claim['env']}, " if len(envs) > 1 else ""
-        console.print(Text(_format.plain(prefix + claim["text"])))
+        if len(silent) < 2 or claim not in silent:
+            prefix = f"{claim['env']}, " if len(envs) > 1 else ""
+            console.print(Text(_format.plain(prefix + claim["text"])))
+    if len(silent) > 1:  # one line for what says the same; the report has each
+        console.print(Text(f"{len(silent)} comparisons of under five seeds: no winner named"))
 
 
 def _table(rows: Sequence[dict[str, Any]], several: bool) -> Table:

@@ -21,7 +21,9 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def in_processes(job: Callable[..., dict[str, Any]], arguments: Iterable[tuple[Any, ...]], jobs: int) -> list[dict[str, Any]]:
+def in_processes(
+    job: Callable[..., dict[str, Any]], arguments: Iterable[tuple[Any, ...]], jobs: int
+) -> list[dict[str, Any]]:
     """`job(*a)` for each a, `jobs` at a time, in order; each answer is printed as it comes."""
     os.environ["OMP_NUM_THREADS"] = "1"
     answers = []

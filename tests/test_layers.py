@@ -67,12 +67,6 @@ def test_imports_run_one_way(package: str) -> None:
     assert wrong == {}
 
 
-def test_only_sandbox_imports_sandbox() -> None:
-    sources = [path for path in ROOT.rglob("*.py") if not {".venv", "sandbox", "tests", "build"} & set(path.parts)]
-    assert len(sources) > 20
-    assert [p for p in sources if "sandbox" in imported(ast.parse(p.read_text(encoding="utf-8")), "")] == []
-
-
 @pytest.mark.parametrize("package", FORBIDDEN)
 def test_nothing_executes_data_or_swallows_every_error(package: str) -> None:
     found = {str(p.relative_to(ROOT)): unsafe(ast.parse(p.read_text(encoding="utf-8"))) for p in files(package)}
@@ -98,7 +92,8 @@ def test_the_check_itself_finds_what_is_unsafe(source: str) -> None:
 
 
 def test_the_check_itself_allows_what_is_safe() -> None:
-    source = "policy.eval()\nnp.load(p, allow_pickle=False)\ntry:\n    pass\nexcept OSError:\n    pass\nfrom safetensors.torch import load_file"
+    source = "policy.eval()\nnp.load(p, allow_pickle=False)\nfrom safetensors.torch import load_file"
+    source += "\ntry:\n    pass\nexcept OSError:\n    pass"
     assert unsafe(ast.parse(source)) == []
 
 

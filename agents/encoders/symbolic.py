@@ -111,10 +111,12 @@ class Symbolic(Encoder):
         assert space is not None and space.shape is not None
         self.cells = space.shape[0] * space.shape[1]
         self.weight = nn.Parameter(torch.empty(self.cells * N_IDS, hidden[0]))
-        self.direction = nn.Parameter(torch.empty(4, hidden[0]))
+        has_direction = "direction" in observation_space.spaces  # type: ignore[attr-defined]
+        self.direction = nn.Parameter(torch.empty(4, hidden[0])) if has_direction else None
         self.bias = nn.Parameter(torch.zeros(hidden[0]))
         for table in (self.weight, self.direction):
-            nn.init.normal_(table, std=self.cells**-0.5)  # unit variance of the sum over all cells
+            if table is not None:
+                nn.init.normal_(table, std=self.cells**-0.5)  # unit variance of the sum over all cells
         self.register_buffer("table", torch.from_numpy(joint_ids()), persistent=False)
         pairs = zip(hidden, hidden[1:], strict=False)
         self.layers = nn.Sequential(*(layer for a, b in pairs for layer in (nn.Linear(a, b), nn.ReLU())))
@@ -123,7 +125,7 @@ class Symbolic(Encoder):
         assert isinstance(obs, dict)
         view = obs["image"].flatten(1, 2).contiguous()
         first = self.bias + self._sum(view)
-        if "direction" in obs:
+        if self.direction is not None:
             first = first + self.direction[obs["direction"].long().reshape(-1)]
         return self.layers(torch.relu(first))
 

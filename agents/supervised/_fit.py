@@ -22,6 +22,7 @@ class Labelled:
     obs: Obs  # [n, *obs]
     answers: dict[str, Tensor]  # name -> [n, ...]
     episodes: np.ndarray  # [n]
+    steps: int  # environment steps that took; every copy walks equally far, so a few more than n
 
 
 def collect(
@@ -35,7 +36,8 @@ def collect(
     seen: list[Any] = []
     answers: list[dict[str, np.ndarray]] = []
     episodes = [np.arange(env.num_envs)]
-    for _ in range(-(-labels // env.num_envs)):
+    rounds = -(-labels // env.num_envs)
+    for _ in range(rounds):
         seen.append(obs)
         answers.append(answer(env))
         obs, _, terminated, truncated, _ = env.step(act(env))
@@ -48,7 +50,7 @@ def collect(
         views: Obs = {name: _by_copy([o[name] for o in seen], labels) for name in obs}
     else:
         views = _by_copy(seen, labels)
-    return Labelled(views, stacked, _by_copy(episodes[:-1], labels).numpy())
+    return Labelled(views, stacked, _by_copy(episodes[:-1], labels).numpy(), rounds * env.num_envs)
 
 
 def _by_copy(steps: list[np.ndarray], limit: int) -> Tensor:

@@ -43,7 +43,7 @@ class BehaviourCloning(Supervised):
     def fit(self, make_env: MakeLabelled, seed: int) -> dict[str, float]:
         env, obs = make_env(copies_for(self.labels))
         data = collect(env, obs, self.labels, lambda e: e.oracle(), lambda e: {"action": e.oracle()})
-        self.action_labels = self.steps = self.labels
+        self.action_labels, self.steps = self.labels, data.steps
         actions = data.answers["action"].to(torch.float32 if self._continuous else torch.int64)
         train, held_out = split(data.episodes, self.held_out, np.random.default_rng(seed))
         policy = self.policy

@@ -48,7 +48,7 @@ class StateSupervision(Supervised):
         data = collect(env, obs, self.labels, act, lambda e: e.labels())
         if not data.answers:
             raise ValueError("the environment offers no state labels")
-        self.state_labels = self.steps = self.labels
+        self.state_labels, self.steps = self.labels, data.steps
         train, held_out = split(data.episodes, self.held_out, rng)
         heads = nn.ModuleDict(
             {name: _Head(self.encoder.features_dim, told[train]) for name, told in data.answers.items()}

@@ -167,7 +167,9 @@ def test_mlp_is_its_layers_over_the_flat_observation() -> None:
 
 def test_cnn_sees_pictures_between_zero_and_one() -> None:
     encoder, picture = Cnn(PICTURE, features=8), samples(PICTURE)
-    torch.testing.assert_close(encoder(picture), encoder.network(picture.double().div(255).float()), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(
+        encoder(picture), encoder.network(picture.double().div(255).float()), rtol=1e-5, atol=1e-6
+    )
 
 
 # ---------------------------------------------------------------------- symbolic
@@ -242,8 +244,11 @@ def test_symbolic_is_the_one_hot_layer_in_value_and_gradient(space: spaces.Dict,
     if out.abs().max() > 0:
         assert relative_error(features.detach(), out.detach()) < 1e-5
     for name, parameter in encoder.named_parameters():
-        if exact[name].grad is not None and exact[name].grad.abs().max() > 0:
-            assert relative_error(parameter.grad, exact[name].grad) < 1e-5, name
+        gradient, wanted = parameter.grad, exact[name].grad
+        assert gradient is not None
+        assert wanted is not None
+        if wanted.abs().max() > 0:
+            assert relative_error(gradient, wanted) < 1e-5, name
 
 
 @pytest.mark.parametrize("space", [VIEW, SMALL_VIEW])
@@ -305,8 +310,8 @@ def test_a_strided_view_is_read_right() -> None:
 
 def test_encoders_do_not_edit_their_observations() -> None:
     for name, space in CASES:
-        obs = samples(space)
-        before = {k: v.clone() for k, v in obs.items()} if isinstance(obs, dict) else obs.clone()
+        obs: Any = samples(space)
+        before: Any = {k: v.clone() for k, v in obs.items()} if isinstance(obs, dict) else obs.clone()
         encoder_class(name)(space)(obs)
         if isinstance(obs, dict):
             assert all(torch.equal(before[k], obs[k]) for k in obs)

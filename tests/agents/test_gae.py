@@ -32,8 +32,8 @@ def test_equals_the_definition(seed: int, steps: int, n_envs: int, gamma: float,
     rng = np.random.default_rng(seed)
     rewards, values, following = rng.normal(size=(3, steps, n_envs))
     ended = rng.random((steps, n_envs)) < 0.3
-    tensors = [torch.from_numpy(x).float() for x in (rewards, values, following)]
-    result = advantages(*tensors, torch.from_numpy(ended), gamma, lambda_)
+    r, v, after = (torch.from_numpy(x).float() for x in (rewards, values, following))
+    result = advantages(r, v, after, torch.from_numpy(ended), gamma, lambda_)
     np.testing.assert_allclose(
         result.numpy(), definition(rewards, values, following, ended, gamma, lambda_), atol=1e-5, rtol=1e-5
     )

@@ -62,7 +62,7 @@ def test_random_is_uniform_and_follows_its_own_seed(space: spaces.Space, shape: 
     assert np.array_equal(actions, draw(5))
     assert not np.array_equal(actions, draw(6))
     middle = np.asarray(actions, float).mean(0)
-    wanted = {"Discrete": 1.5, "MultiDiscrete": [0.5, 1.0], "Box": [0.0, 0.0]}[type(space).__name__]
+    wanted: Any = {"Discrete": 1.5, "MultiDiscrete": [0.5, 1.0], "Box": [0.0, 0.0]}[type(space).__name__]
     np.testing.assert_allclose(middle, wanted, atol=0.2)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import FrozenInstanceError, replace
+from typing import Any
 
 import pytest
 import torch
@@ -25,7 +26,7 @@ def flags(*ones: tuple[int, int]) -> torch.Tensor:
     return out
 
 
-def rollout() -> Rollout:
+def rollout() -> Any:
     return Rollout(coded(4), coded(), coded(4) + 100, coded(), flags((0, 0)), flags((0, 0), (2, 1)), {"row": coded(2)})
 
 
@@ -51,15 +52,16 @@ def test_at_reads_dict_observations_part_by_part() -> None:
 
 
 def test_flatten_is_time_major() -> None:
-    flat = flatten_obs({"a": coded(4), "b": coded()})
+    flat: Any = flatten_obs({"a": coded(4), "b": coded()})
     assert flat["a"].shape == (T * N, 4)
     assert flat["b"].tolist() == [0, 1, 10, 11, 20, 21]
-    assert map_obs(lambda x: x + 1, coded())[2, 1] == 22
+    mapped: Any = map_obs(lambda x: x + 1, coded())
+    assert mapped[2, 1] == 22
 
 
 @pytest.mark.parametrize("field", ["obs", "actions", "next_obs", "terminated", "truncated", "labels"])
 def test_arrays_of_another_length_are_refused_by_name(field: str) -> None:
-    value = coded()[:2]
+    value: Any = coded()[:2]
     with pytest.raises(ValueError, match=rf"rollout\.{field} begins with \(2, 2\)"):
         replace(rollout(), **{field: {"part": value} if field in ("obs", "labels") else value})
 

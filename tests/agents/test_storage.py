@@ -33,7 +33,7 @@ def fill(storage: RolloutStorage, infos: dict[tuple[int, int], dict[str, Any]], 
         )  # fmt: skip
 
 
-def storage(space: spaces.Space = VECTOR, **kwargs: Any) -> RolloutStorage:
+def storage(space: spaces.Space = VECTOR, **kwargs: Any) -> Any:
     return RolloutStorage(T, space, spaces.Discrete(9), n_envs=N, **kwargs)
 
 
@@ -111,7 +111,13 @@ def test_labels_stand_at_the_step_that_reached_them() -> None:
     store = storage()
     for t in range(T):
         store.add_step(
-            torch.zeros(N, 2), torch.zeros(N), torch.zeros(1, N), torch.zeros(N), np.zeros(N), np.zeros(N, bool), [{}, {}]
+            torch.zeros(N, 2),
+            torch.zeros(N),
+            torch.zeros(1, N),
+            torch.zeros(N),
+            np.zeros(N),
+            np.zeros(N, bool),
+            [{}, {}],
         )
         store.add_labels({"row": np.array([t, 10 + t]), "place": np.full((N, 2), t, np.float32)})
     labels = store.finish(torch.zeros(N, 2)).labels

@@ -98,9 +98,7 @@ def test_only_copies_that_ended_carry_anything_and_it_is_their_own_last_observat
     assert second[1].dtype == np.float32
 
 
-@pytest.mark.parametrize(
-    ("ends", "time_limit"), [((True, False), False), ((False, True), True), ((True, True), False)]
-)
+@pytest.mark.parametrize(("ends", "time_limit"), [((True, False), False), ((False, True), True), ((True, True), False)])
 def test_time_limit_means_truncated_and_not_terminated(ends: tuple[bool, bool], time_limit: bool) -> None:
     infos = walk(vec(Counter(ends=ends)), 3)[-1][3]
     assert infos[0]["TimeLimit.truncated"] is time_limit
@@ -123,7 +121,7 @@ def test_last_observations_of_a_dict_space() -> None:
 
 
 def test_last_observations_of_a_batched_world_are_dense() -> None:
-    env = GymnasiumVecEnv(DeepSea(2, size=2))
+    env: Any = GymnasiumVecEnv(DeepSea(2, size=2))
     env.reset()
     env.env.row[1] = 1  # the second copy is one row ahead: it ends first
     obs, _, dones, infos = env.step(np.zeros(2, np.int64))
@@ -236,7 +234,7 @@ def test_begin_forgets_the_episodes_in_progress() -> None:
 
 
 def test_what_sb3_asks_of_a_vec_env() -> None:
-    env = GymnasiumVecEnv(DeepSea(3, size=4))
+    env: Any = GymnasiumVecEnv(DeepSea(3, size=4))
     env.reset()
     assert env.get_attr("size") == [4, 4, 4]
     assert env.get_attr("size", indices=[1]) == [4]

@@ -20,7 +20,7 @@ class Slow:
 
     def __init__(self, size: int, mapping_seed: int = 42) -> None:
         self.size = size
-        self.mapping = np.random.RandomState(mapping_seed).binomial(1, 0.5, [size, size])  # noqa: NPY002
+        self.mapping = np.random.RandomState(mapping_seed).binomial(1, 0.5, [size, size])
         self.start()
 
     def start(self) -> None:
@@ -141,7 +141,7 @@ def test_a_move_to_the_left_never_slips() -> None:
 
 
 def test_the_one_copy_face_passes_gymnasiums_checks() -> None:
-    env = gym.make("envs:DeepSea-v0", size=5)
+    env: Any = gym.make("envs:DeepSea-v0", size=5)
     check_env(env.unwrapped, skip_render_check=True)
     assert env.observation_space.shape == (5, 5)
     env.reset(seed=0)
@@ -204,7 +204,13 @@ def test_state_dict_continues_identically(stochastic: bool) -> None:
         actions, out = np.random.default_rng(3), []
         for _ in range(20):
             obs, rewards, terminated, _, infos = w.step(actions.integers(2, size=5))
-            out += [obs, rewards, terminated, infos.get("episode", {}).get("r", 0), infos.get("episode", {}).get("l", 0)]
+            out += [
+                obs,
+                rewards,
+                terminated,
+                infos.get("episode", {}).get("r", 0),
+                infos.get("episode", {}).get("l", 0),
+            ]
             out += list(w.labels().values())
         return out
 

@@ -84,7 +84,7 @@ def test_foreign_ids_run_copy_by_copy_in_same_step(env_id: str) -> None:
 
 
 def test_a_time_limit_truncates_and_arguments_reach_the_environment() -> None:
-    env = vector.make("MountainCar-v0", 2, max_episode_steps=5, goal_velocity=0.01)
+    env: Any = vector.make("MountainCar-v0", 2, max_episode_steps=5, goal_velocity=0.01)
     vector.reset(env, 0)
     for t in range(5):
         *_, terminated, truncated, _ = env.step(np.ones(2, int))
@@ -116,7 +116,7 @@ def test_a_users_own_module_is_found_by_its_name(module: str) -> None:
 
 
 def test_text_is_dropped_and_the_rest_of_a_dict_is_kept(module: str) -> None:
-    env = vector.make(f"{module}:Talk-v0", 2)
+    env: Any = vector.make(f"{module}:Talk-v0", 2)
     assert set(env.single_observation_space.spaces) == {"place", "heading", "doors"}
     obs = vector.reset(env, 0)
     assert set(obs) == {"place", "heading", "doors"}
@@ -184,7 +184,7 @@ def test_a_seed_sequence_is_taken_as_it_is() -> None:
 
 def test_a_batched_worlds_noise_follows_its_seed() -> None:
     def noise(seed: int) -> list[float]:
-        env = vector.make("DeepSea-v0", 8, size=2, stochastic=True)
+        env: Any = vector.make("DeepSea-v0", 8, size=2, stochastic=True)
         vector.reset(env, seed)
         return [float(r) for _ in range(2) for r in env.step(env.oracle())[1]]
 

@@ -139,7 +139,7 @@ def done(sandbox: Call, small: list[str]) -> str:
 
 def test_data_goes_to_stdout_and_the_rest_to_stderr(sandbox: Call, done: str) -> None:
     answer = sandbox("report", done, "--format", "json")
-    assert set(json.loads(answer.out)) == {"study", "rows", "claims"}
+    assert set(json.loads(answer.out)) == {"schema", "study", "rows", "claims"}
     assert "report" in answer.err
     table = sandbox("report", done, "--format", "csv")
     assert [row["agent"] for row in csv.DictReader(io.StringIO(table.out))] == ["random"]
@@ -196,8 +196,9 @@ def test_a_terminal_of_twenty_columns_and_no_colour(tmp_path: Path, done: str) -
         os.close(parent)
         assert process.wait(30) == 0
         shown[name] = data.decode()
-    assert "\x1b[3" in shown["colour"]
-    assert not re.search(r"\x1b\[3\d", shown["plain"])
+    colour = re.compile(r"\x1b\[[0-9;]*3[0-9]")
+    assert colour.search(shown["colour"])
+    assert not colour.search(shown["plain"])
     assert max(len(ANSI.split(line)[0].rstrip()) for line in shown["plain"].splitlines()) <= 20
 
 
