@@ -450,10 +450,8 @@ class Session:
         if model.objective is not None:
             model.objective.load_state_dict(state["objective"])
         if isinstance(self.vec.env, BatchedWorld):
-            self._fresh_episodes(model, 0)
+            vector.reset(self.vec.env, 0)  # a world must have begun before its state can be set
             self.vec.env.load_state_dict(state["world"])
-            if model.intrinsic is not None:
-                model.intrinsic.load_state_dict(state["intrinsic"])
         self.vec.load_state_dict(state["vec"])
         model._last_obs, model._last_episode_starts = state["last_obs"], state["last_episode_starts"]
         model.num_timesteps, model._n_updates = state["num_timesteps"], state["n_updates"]

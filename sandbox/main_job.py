@@ -22,7 +22,7 @@ from sandbox.study import Job
 
 DEMO_ENV = "MiniGrid-MultiRoom-N4-S5-v0"
 DEMO_AGENTS = [
-    "random", "ppo", "ppo+counts", "ppo+noveld", "ppo+noveld+inverse", "bc:labels=1000", "bc:labels=10000", "oracle",
+    "random", "ppo", "ppo+counts", "ppo+noveld", "ppo+noveld+inverse", "bc:labels=300", "bc:labels=3000", "oracle",
 ]  # fmt: skip
 
 

@@ -598,7 +598,7 @@ class Trace(BaseCallback):
 
     def _on_rollout_start(self) -> None:
         self.encoders.append(encoder_weights(self.model))  # type: ignore[arg-type]
-        self.heads.append(self.model.policy.value_net.weight.detach().clone())  # type: ignore[union-attr]
+        self.heads.append(self.model.policy.value_net.weight.detach().clone())  # type: ignore[operator, union-attr]
 
     def _on_step(self) -> bool:
         return True
@@ -606,15 +606,15 @@ class Trace(BaseCallback):
 
 def test_frozen_trains_the_encoder_before_and_only_the_heads_afterwards() -> None:
     model, trace = with_objective(objective=lambda c: Pull(c, mode="frozen", pretrain_steps=256)), Trace()
-    point = model.objective.point.detach().clone()  # type: ignore[union-attr]
+    point = model.objective.point.detach().clone()
     model.learn(5 * 128, callback=trace)
     encoders = [*trace.encoders, encoder_weights(model)]
     moved = [not same(a, b) for a, b in zip(encoders, encoders[1:], strict=False)]
     assert moved == [True, True, False, False, False]
     heads = [*trace.heads, model.policy.value_net.weight]
     assert [not torch.equal(a, b) for a, b in zip(heads, heads[1:], strict=False)] == [False, False, True, True, True]
-    assert not torch.equal(point, model.objective.point)  # type: ignore[union-attr]
-    assert model.objective.steps == 2 * 3 * 2  # type: ignore[union-attr]  # rollouts x epochs x minibatches
+    assert not torch.equal(point, model.objective.point)
+    assert model.objective.steps == 2 * 3 * 2  # rollouts x epochs x minibatches
 
 
 @pytest.mark.parametrize("poison", [1e6, 1e25, 1e38])
@@ -629,7 +629,7 @@ def test_reward_is_not_used_in_pre_training(mode: Any, bonus: Any, poison: float
     clean, poisoned = pretrained(0.0), pretrained(poison)
     for name, value in weights(clean).items():
         assert torch.equal(value, weights(poisoned)[name]), name
-    assert poisoned.rollout.rewards.abs().max() > 0.1 * poison  # type: ignore[union-attr]
+    assert poisoned.rollout.rewards.abs().max() > 0.1 * poison
     after = with_objective(noise(reward=2.0), lambda c: Pull(c, mode=mode, pretrain_steps=128)).learn(256)
     assert not torch.equal(weights(after)["value_net.weight"], weights(clean)["value_net.weight"])
 
@@ -650,7 +650,7 @@ def test_finetune_moves_the_encoder_at_a_hundredth_of_the_rate() -> None:
         assert a.abs().max() == pytest.approx(0.1, rel=0.01)
         torch.testing.assert_close(b, 0.01 * a, rtol=1e-3, atol=1e-6)
     torch.testing.assert_close(model.policy.value_net.weight, reference.policy.value_net.weight)
-    assert model.objective.steps == 0  # type: ignore[union-attr]
+    assert model.objective.steps == 0
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.5, 3.0])
@@ -671,8 +671,8 @@ def test_auxiliary_adds_the_weighted_gradient_of_the_objective(weight: float) ->
 
 def test_auxiliary_learns_the_objectives_own_parameters_and_calls_after_step() -> None:
     _, model = one_step(Pull)
-    assert model.objective.steps == 1  # type: ignore[union-attr]
-    assert (model.objective.point - 1).abs().min() > 0.05  # type: ignore[union-attr]
+    assert model.objective.steps == 1
+    assert (model.objective.point - 1).abs().min() > 0.05
 
 
 @pytest.mark.parametrize("bonus", [None, One])

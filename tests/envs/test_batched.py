@@ -45,7 +45,7 @@ class Fuse(BatchedWorld):
 def test_it_is_a_vector_environment_that_resets_in_the_same_step() -> None:
     env: Any = Fuse()
     other = Fuse(2)
-    assert isinstance(env, VectorEnv)
+    assert issubclass(Fuse, VectorEnv)
     assert env.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
     assert env.metadata is not other.metadata
     assert env.observation_space["left"].shape == (3, 1)
