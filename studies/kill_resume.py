@@ -46,7 +46,7 @@ class Case:
 
 
 CASES = (
-    Case("ppo+noveld", "MiniGrid-MultiRoom-N4-S5-v0", 160 * 8192, 2, 20),
+    Case("ppo+noveld", "MiniGrid-MultiRoom-N4-S5-v0", 120 * 8192, 2, 20),
     Case("ppo+noveld", "CartPole-v1", 40 * 1024, 2, 4),
 )
 
@@ -73,6 +73,11 @@ def step_of(out: Path) -> int:
     return int(last_row(found[0].metrics_file).get("step", 0)) if found else 0
 
 
+def newest(out: Path) -> int:
+    """The step of the newest checkpoint, 0 where there is none yet."""
+    return max((int(path.name[5:]) for path in out.rglob("step-*")), default=0)
+
+
 def kill_once(case: Case, out: Path, draw: random.Random, failpoint: str) -> dict[str, Any]:
     """Start (or resume) the run and kill it: at the failpoint, or a random time after it began to learn."""
     process = subprocess.Popen(
@@ -83,19 +88,20 @@ def kill_once(case: Case, out: Path, draw: random.Random, failpoint: str) -> dic
         time.sleep(draw.uniform(0.0, 1.0))
         process.kill()
     code = process.wait(WAIT)
-    kept = sorted(int(path.name[5:]) for path in out.rglob("step-*"))
     return {
         "at": failpoint or "random instant",
         "killed": code == -signal.SIGKILL,
         "step": step_of(out),
-        "checkpoint": kept[-1] if kept else 0,
+        "checkpoint": newest(out),
     }
 
 
 def _wait_until_learning(process: subprocess.Popen[bytes], out: Path) -> None:
-    """Until the metrics change: a resumed run first cuts them back to its checkpoint, then adds to them."""
-    before, deadline = _metrics(out), time.monotonic() + WAIT
-    while process.poll() is None and _metrics(out) == before and time.monotonic() < deadline:
+    """A resumed run first cuts the metrics back to its checkpoint; rows beyond that are its own."""
+    before, kept, deadline = _metrics(out), newest(out), time.monotonic() + WAIT
+    while process.poll() is None and time.monotonic() < deadline:
+        if _metrics(out) != before and step_of(out) > kept:
+            return
         time.sleep(0.005)
 
 

@@ -82,7 +82,7 @@ def assert_shared_weights_close(a: dict[str, Tensor], b: dict[str, Tensor], atol
         torch.testing.assert_close(a[name], b[name], rtol=0, atol=atol, msg=f"{name} differs")
 
 
-def collect(model: SB3PPO) -> SB3PPO:
+def collect(model: SB3PPO) -> Any:
     """One rollout, without an update."""
     _, callback = model._setup_learn(10**6, None)
     model.collect_rollouts(model.env, callback, model.rollout_buffer, n_rollout_steps=model.n_steps)  # type: ignore[arg-type]
@@ -667,6 +667,17 @@ def test_auxiliary_adds_the_weighted_gradient_of_the_objective(weight: float) ->
     for a, b, c in zip(without, both, own, strict=True):
         assert c.abs().max() > 1e-3
         torch.testing.assert_close(b, a + weight * c, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("mode", ["frozen", "finetune"])
+def test_in_pre_training_only_the_objective_reaches_the_encoder(mode: Any) -> None:
+    model = collect(with_objective(objective=lambda c: Pull(c, mode=mode, weight=0.5), intrinsic=One))
+    encoder, (t, n) = model.policy.features_extractor, (torch.arange(64), torch.arange(64) % 2)
+    model._losses(t, n, 0.2)["loss"].backward()
+    own = torch.autograd.grad(model.objective.loss(encoder, model.rollout, (t, n))[0], list(encoder.parameters()))
+    for parameter, gradient in zip(encoder.parameters(), own, strict=True):
+        torch.testing.assert_close(parameter.grad, 0.5 * gradient)
+    assert model.policy.action_net.weight.grad.abs().sum() > 0  # the bonus does train the heads
 
 
 def test_auxiliary_learns_the_objectives_own_parameters_and_calls_after_step() -> None:

@@ -52,7 +52,10 @@ class Slow:
 @given(st.integers(2, 9), st.integers(0, 5), st.integers(0, 2**31), st.floats(0, 1))
 def test_equals_the_literal_rules(size: int, mapping_seed: int, seed: int, luck: float) -> None:
     n, rng = 3, np.random.default_rng(seed)
-    world, slow = DeepSea(n, size=size, mapping_seed=mapping_seed), [Slow(size, mapping_seed) for _ in range(n)]
+    world, slow = (
+        DeepSea(n, size=size, mapping_seed=mapping_seed, emit_labels=True),
+        [Slow(size, mapping_seed) for _ in range(n)],
+    )
     obs, _ = world.reset(seed=0)
     for _ in range(4 * size):
         np.testing.assert_array_equal(obs, [s.view() for s in slow])
@@ -62,6 +65,8 @@ def test_equals_the_literal_rules(size: int, mapping_seed: int, seed: int, luck:
         np.testing.assert_allclose(rewards, [r for r, _ in results], rtol=0, atol=1e-12)
         assert terminated.tolist() == [done for _, done in results]
         assert not truncated.any()
+        reached = infos["labels"]["on_path"].tolist()
+        assert reached == [not s.wrong for s in slow]
         assert infos["is_success"].tolist() == [r > 0.5 for r, _ in results]
         for i, one in enumerate(slow):
             if terminated[i]:
@@ -185,6 +190,14 @@ def test_labels_are_the_true_state_and_fit_their_spaces() -> None:
         assert all(world.label_spaces[name].contains(v) for v in values)
     world.labels()["row"][:] = 99  # a copy: editing it changes nothing
     assert world.labels()["row"].tolist() == [2, 2]
+
+
+def test_only_a_move_to_the_left_from_the_diagonal_leaves_the_path() -> None:
+    world = DeepSea(2, size=4, stochastic=True)
+    world.reset(seed=0)
+    world.row[:], world.column[:] = 2, [2, 1]  # the second copy slipped once: it is not on the diagonal
+    world.step(1 - world.oracle())
+    assert world.labels()["on_path"].tolist() == [0, 1]
 
 
 @pytest.mark.parametrize("stochastic", [False, True])
