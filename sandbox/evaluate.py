@@ -79,7 +79,7 @@ class Evaluator:
             idle = 0 if starts.any() else idle + 1
             if idle == LONGEST:
                 raise EnvironmentFailed(
-                    f"no episode of {self.env.spec.id if self.env.spec else 'the environment'} ended within {LONGEST:,} "
+                    f"no episode of the environment ended within {LONGEST:,} "
                     "steps of evaluation; give it a time limit (max_episode_steps where it is registered)"
                 )
             for i in np.flatnonzero(starts):

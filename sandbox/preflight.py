@@ -96,7 +96,8 @@ def _check_obs(env: gym.Env, obs: Any, env_id: str, when: str) -> None:
             nan = " with NaN" if np.asarray(value).dtype.kind == "f" and np.isnan(value).any() else ""
             where = f" part {name!r}" if name else ""
             raise EnvironmentFailed(
-                f"environment {env_id!r}: the observation{where} at {when} does not fit its space: expected {part}, got {got}{nan}"
+                f"environment {env_id!r}: the observation{where} at {when} does not fit its space: "
+                f"expected {part}, got {got}{nan}"
             )
 
 
@@ -122,8 +123,8 @@ def check_memory(needed: int, what: str) -> None:
     if available is not None and needed > available:
         raise NoResources(
             f"{what} would need {needed / 2**30:,.1f} GiB of memory, {available / 2**30:,.1f} GiB are available; "
-            "use fewer copies (--set world.copies=...), shorter rollouts (--set learner.n_steps=...), a smaller network "
-            "(learner.net_arch) or fewer episodes (evaluation.episodes)"
+            "use fewer copies (--set world.copies=...), shorter rollouts (--set learner.n_steps=...), "
+            "a smaller network (learner.net_arch) or fewer episodes (evaluation.episodes)"
         )
 
 

@@ -64,9 +64,8 @@ class _Lines:
                 self.seen[job.run.path] = job.state
                 ended = sum(j.state not in ("waiting", "running") for j in jobs)
                 suffix = f": {job.message}" if job.message else ""
-                note(
-                    f"[{ended}/{len(jobs)}] {job.state} {job.experiment.agent} {job.experiment.world.id} seed {job.experiment.seed}{suffix}"
-                )
+                one = job.experiment
+                note(f"[{ended}/{len(jobs)}] {job.state} {one.agent} {one.world.id} seed {one.seed}{suffix}")
 
 
 def _table(jobs: list[Job], seconds: float) -> Table:

@@ -76,9 +76,8 @@ def _check_versions(run: Run, warn: Callable[[str], None]) -> None:
             key for key in now.keys() | before.keys() if now.get(key) != before.get(key) and key != "commit"
         )
         if changed:
-            warn(
-                f"resuming with other versions ({', '.join(changed)}): the result is statistically, not bitwise, the same"
-            )
+            listed = ", ".join(changed)
+            warn(f"resuming with other versions ({listed}): the result is statistically, not bitwise, the same")
         return
     runs.write_json(run.versions_file, now)
 

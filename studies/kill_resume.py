@@ -1,6 +1,6 @@
 """Does a run that is killed again and again, and each time resumed, end bit for bit like one that never was?
 
-One run is made without interruption. The same run is then killed by SIGKILL at seeded random instants, a good half of
+One run is made without interruption. The same run is then killed by SIGKILL at seeded random instants, half of
 them inside the writing of a checkpoint, and resumed until it ends; equal means the same SHA-256 of the last
 checkpoint's tensors and of metrics.jsonl, and the same final evaluation. Done for a world that saves its state (20
 kills) and for one that starts fresh episodes at every checkpoint (4 kills).

@@ -321,7 +321,7 @@ def test_a_bonus_changes_neither_initial_weights_nor_the_first_rollout() -> None
     plain, curious = (PPO("MlpPolicy", noise(), intrinsic=bonus, **SETTINGS) for bonus in (None, Zero))
     assert_shared_weights_close(weights(plain), weights(curious), atol=0.0)
     assert set(weights(curious)) - set(weights(plain)) == {"intrinsic_value_net.weight", "intrinsic_value_net.bias"}
-    rollouts = [collect(PPO("MlpPolicy", noise(), intrinsic=b, **SETTINGS)).rollout for b in (None, Zero)]  # type: ignore[attr-defined]
+    rollouts = [collect(PPO("MlpPolicy", noise(), intrinsic=b, **SETTINGS)).rollout for b in (None, Zero)]
     assert torch.equal(rollouts[0].actions, rollouts[1].actions)
     assert torch.equal(rollouts[0].rewards, rollouts[1].rewards)
 
@@ -516,7 +516,7 @@ def test_the_rollout_holds_true_successors_also_at_its_own_end() -> None:
 
 def test_labels_of_a_batched_world_reach_the_rollout() -> None:
     model: Any = PPO("MlpPolicy", GymnasiumVecEnv(DeepSea(2, size=4, emit_labels=True)), **SETTINGS)
-    data = collect(model).rollout  # type: ignore[attr-defined]
+    data = collect(model).rollout
     assert data.labels["row"][:, 0].tolist() == [1, 2, 3, 4] * 16
     columns = data.next_obs.sum(-2).argmax(-1)
     inside = ~data.terminated

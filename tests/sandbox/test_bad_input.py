@@ -97,7 +97,9 @@ def refused(answer: Any, code: int, *words: str) -> None:
         (["ppo", "--env", "DeepSea-v0", "--steps", "10"], ["too few", "128"]),
     ],
 )
-def test_a_name_that_cannot_be_run_is_refused(sandbox: Call, tmp_path: Path, words: list[str], expected: list[str]) -> None:
+def test_a_name_that_cannot_be_run_is_refused(
+    sandbox: Call, tmp_path: Path, words: list[str], expected: list[str]
+) -> None:
     refused(sandbox("train", *words, "--out", "out"), 2, *expected)
     assert not (tmp_path / "out").exists()
 
@@ -124,7 +126,9 @@ def test_a_name_that_cannot_be_run_is_refused(sandbox: Call, tmp_path: Path, wor
         ("nonsense", ["key=value"]),
     ],
 )
-def test_a_setting_out_of_its_bounds_is_refused(sandbox: Call, tmp_path: Path, setting: str, expected: list[str]) -> None:
+def test_a_setting_out_of_its_bounds_is_refused(
+    sandbox: Call, tmp_path: Path, setting: str, expected: list[str]
+) -> None:
     refused(sandbox("train", "ppo", "--env", "DeepSea-v0", "--set", setting, "--out", "out"), 2, *expected)
     assert not (tmp_path / "out").exists()
 

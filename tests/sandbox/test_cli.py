@@ -27,7 +27,8 @@ ANSI = re.compile(r"\x1b\[")
 def test_help_and_lists_import_nothing_heavy(tmp_path: Path, words: list[str]) -> None:
     code = (
         "import sys, atexit; from sandbox.__main__ import main\n"
-        "atexit.register(lambda: print(sorted({'torch', 'numba', 'gymnasium', 'numpy'} & set(sys.modules)), file=sys.stderr))\n"
+        "heavy = {'torch', 'numba', 'gymnasium', 'numpy'}\n"
+        "atexit.register(lambda: print(sorted(heavy & set(sys.modules)), file=sys.stderr))\n"
         f"sys.argv = ['sandbox', *{words}]; main()"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -121,7 +122,9 @@ def test_a_dry_run_says_what_it_would_cost(sandbox: Call) -> None:
 
 
 def test_a_study_file_is_planned_from_its_own_folder(sandbox: Call, tmp_path: Path) -> None:
-    (tmp_path / "one.toml").write_text('name = "one"\nagents = ["random"]\nenvs = ["DeepSea-v0"]\nsteps = 1000\nseeds = [7]\n')
+    (tmp_path / "one.toml").write_text(
+        'name = "one"\nagents = ["random"]\nenvs = ["DeepSea-v0"]\nsteps = 1000\nseeds = [7]\n'
+    )
     answer = sandbox("batch", "one.toml", "--dry-run")
     assert answer.code == 0, answer.err
     assert "seed-7" in answer.out

@@ -43,8 +43,12 @@ class Uneven(gym.Env):
         return np.full(1, min(self.age, 100), np.float32), float(self.age), done, False, {}
 
 
+def make_uneven(**kwargs: Any) -> gym.Env:
+    return Uneven(**kwargs)
+
+
 if "Uneven-v0" not in gym.registry:
-    gym.register("Uneven-v0", entry_point=Uneven)
+    gym.register("Uneven-v0", entry_point=make_uneven)
 
 
 class Zeros:
@@ -115,7 +119,9 @@ def test_the_verb_plays_the_final_agent_again(sandbox: Call, small: list[str], t
     assert row["return"] == run.result["return"]["mean"]
     assert row["success"] == run.result["success"]["mean"]
     assert row["episodes"] == 4
-    assert json.loads(sandbox("evaluate", run.path, "--episodes", 7, "--seed", 9, "--format", "json").out)["episodes"] == 7
+    assert (
+        json.loads(sandbox("evaluate", run.path, "--episodes", 7, "--seed", 9, "--format", "json").out)["episodes"] == 7
+    )
 
 
 def test_a_run_without_a_checkpoint_cannot_be_evaluated(sandbox: Call, tmp_path: Path) -> None:

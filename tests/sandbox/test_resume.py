@@ -1,4 +1,4 @@
-"""Exact resume: a run that was stopped or killed, anywhere, and then resumed equals the uninterrupted one bit for bit."""
+"""Exact resume: a run that was stopped or killed, anywhere, and resumed equals the uninterrupted one bit for bit."""
 
 from __future__ import annotations
 
@@ -57,7 +57,9 @@ def words(small: list[str]) -> Callable[[str, str], list[str]]:
 
 
 @pytest.fixture
-def whole(sandbox: Call, tmp_path: Path, words: Callable[[str, str], list[str]]) -> Callable[[str, str], dict[str, Any]]:
+def whole(
+    sandbox: Call, tmp_path: Path, words: Callable[[str, str], list[str]]
+) -> Callable[[str, str], dict[str, Any]]:
     """The uninterrupted run's fingerprint."""
 
     def make(agent: str, env: str) -> dict[str, Any]:

@@ -49,7 +49,7 @@ class Moody(gym.Env):
 gym.register("Moody-v0", entry_point=Moody)
 '''
 BAD_SEED_1 = '"seed-1" in __import__("glob").glob("out/*/*/*/.owner.json")[-1]'
-SLOW = "__import__('time').sleep(0.02)"
+SLOW = "__import__('time').sleep(0.005)"
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
@@ -67,7 +67,10 @@ def test_a_study_does_only_what_is_missing(sandbox: Call, small: list[str], tmp_
     assert first.code == 0, first.err
     data = json.loads(first.out)  # alone on stdout
     assert set(data) == {"schema", "study", "rows", "claims"}
-    assert [(row["agent"], row["runs"], row["seeds"]) for row in data["rows"]] == [("random", 2, [0, 1]), ("ppo", 2, [0, 1])]
+    assert [(row["agent"], row["runs"], row["seeds"]) for row in data["rows"]] == [
+        ("random", 2, [0, 1]),
+        ("ppo", 2, [0, 1]),
+    ]
     assert all(set(row) == ROW for row in data["rows"])
     assert all(set(claim) == CLAIM for claim in data["claims"])
     assert (tmp_path / "out" / "report" / "report.md").is_file()
@@ -133,7 +136,11 @@ def test_a_bonus_of_one_s_own_takes_part_and_is_refused_once_changed(
 
 
 def test_an_unknown_name_is_refused_before_anything_is_made(sandbox: Call, small: list[str], tmp_path: Path) -> None:
-    for agents, env, word in ((["ppo", "pqo"], "DeepSea-v0", "ppo"), (["ppo"], "DepSea-v0", "DeepSea-v0"), (["bc"], "CartPole-v1", "oracle")):
+    for agents, env, word in (
+        (["ppo", "pqo"], "DeepSea-v0", "ppo"),
+        (["ppo"], "DepSea-v0", "DeepSea-v0"),
+        (["bc"], "CartPole-v1", "oracle"),
+    ):
         answer = sandbox("compare", *agents, "--env", env, *small, "--out", "out")
         assert answer.code == 2
         assert word in answer.err

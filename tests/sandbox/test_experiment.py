@@ -1,0 +1,110 @@
+"""One experiment: what the plan decides, what the streams of random numbers are, what the result counts."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from sandbox.config import Experiment, build
+from sandbox.errors import NoResources, UsageError
+from sandbox.experiment import LEARN, WORLD, plan, seed_everything
+from sandbox.runs import find_runs
+
+Call = Callable[..., Any]
+
+
+def experiment(agent: str = "ppo", env: str = "DeepSea-v0", **settings: Any) -> Experiment:
+    return build(Experiment, {"agent": agent, "world": {"id": env}, "steps": 100_000} | settings, "here")
+
+
+def test_a_world_of_ours_runs_many_copies_and_saves_often() -> None:
+    decided = plan(experiment())
+    assert (decided.batched, decided.copies, decided.n_steps, decided.interval) == (True, 64, 128, 20)
+    assert decided.rollouts == 100_000 // (64 * 128)
+    assert decided.batch_size == 64 * 128 // 8
+    assert decided.episodes == 100
+
+
+def test_a_foreign_world_starts_afresh_only_after_twenty_episode_limits() -> None:
+    decided = plan(experiment(env="CartPole-v1"))
+    assert (decided.batched, decided.copies, decided.episodes) == (False, 8, 20)
+    assert decided.interval == math.ceil(20 * 500 / 128)  # CartPole-v1 ends after 500 steps
+
+
+def test_a_short_budget_makes_a_shorter_rollout_and_is_never_passed() -> None:
+    decided = plan(experiment(steps=1000))
+    assert (decided.n_steps, decided.rollouts) == (15, 1)
+    assert decided.rollouts * decided.per_rollout <= 1000
+    with pytest.raises(UsageError, match="at least 128"):
+        plan(experiment(steps=127))
+
+
+def test_labels_beyond_the_budget_are_refused_before_one_is_collected() -> None:
+    assert plan(experiment("bc:labels=1000", steps=1000)).spec.base.name == "bc"
+    with pytest.raises(UsageError, match=r"1,000 environment steps.*budget of 999"):
+        plan(experiment("bc", steps=999))  # 1000 is bc's default
+    with pytest.raises(UsageError, match="200,000"):
+        plan(experiment("ppo+state:labels=200000"))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"learner": {"net_arch": [65536] * 16}},
+        {"world": {"id": "DeepSea-v0", "copies": 65536}, "learner": {"n_steps": 1_000_000}, "steps": 10**12},
+        {"evaluation": {"episodes": 1_000_000}, "world": {"id": "DeepSea-v0", "kwargs": {"size": 500}}},
+    ],
+)
+def test_memory_is_estimated_before_it_is_taken(settings: dict[str, Any]) -> None:
+    with pytest.raises(NoResources, match="GiB"):
+        plan(experiment(**settings))
+
+
+def drawn(seed: int, stream: int, boundary: int) -> tuple[float, ...]:
+    seed_everything(seed, stream, boundary)
+    return random.random(), float(np.random.random()), float(torch.rand(1))  # noqa: NPY002
+
+
+def test_seed_stream_and_boundary_each_give_other_random_numbers() -> None:
+    kinds = [(seed, stream, boundary) for seed in (0, 1) for stream in (LEARN, WORLD) for boundary in (0, 1, 2)]
+    numbers = [drawn(*kind) for kind in kinds]
+    assert len({value for triple in numbers for value in triple}) == 3 * len(kinds)
+    assert drawn(1, WORLD, 2) == numbers[-1]
+
+
+@pytest.mark.parametrize(
+    ("agent", "ledger"),
+    [
+        ("ppo", {"actions": 0, "states": 0, "rewards": 512, "terminations": 512}),
+        ("bc:labels=200", {"actions": 200, "states": 0, "rewards": 0, "terminations": 0}),
+        ("ppo+state:labels=128", {"actions": 0, "states": 128, "rewards": 384, "terminations": 384}),
+        ("random", {"actions": 0, "states": 0, "rewards": 0, "terminations": 0}),
+    ],
+)
+def test_the_ledger_counts_what_was_told(
+    sandbox: Call, small: list[str], tmp_path: Path, agent: str, ledger: dict[str, int]
+) -> None:
+    assert sandbox("train", agent, "--env", "DeepSea-v0", "--steps", 512, *small, "--out", "out").code == 0
+    (run,) = find_runs(tmp_path / "out")
+    result = run.result
+    assert result is not None
+    assert {kind: result["labels"][kind] for kind in ledger} == ledger
+    assert result["steps"] <= 512
+    assert json.loads(run.config_file.read_text())["agent"] == agent
+    assert [row["step"] for row in run.metrics()] == sorted(row["step"] for row in run.metrics())
+
+
+def test_neighbouring_seeds_are_other_runs(sandbox: Call, small: list[str], tmp_path: Path) -> None:
+    for seed in (0, 1):
+        words = ["train", "ppo+counts", "--env", "DeepSea-v0", "--steps", 256, "--seed", seed]
+        assert sandbox(*words, *small, "--out", "out").code == 0
+    first, second = (run.metrics_file.read_bytes() for run in find_runs(tmp_path / "out"))
+    assert first != second
