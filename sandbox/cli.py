@@ -62,7 +62,7 @@ def demo(
     out: Out = Path("runs/demo"),
     jobs: Jobs = None,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Seeds per agent.")] = 5,
-    steps: Steps = 500_000,
+    steps: Steps = 400_000,
     output: Output = Format.table,
     dry_run: DryRun = False,
 ) -> None:

@@ -73,7 +73,7 @@ def execute(
     waiting = [job for job in jobs if job.state == "waiting"]
     running: list[Job] = []
     if waiting:
-        _start_server()
+        _start_server(waiting)
     try:
         while waiting or running:
             while waiting and len(running) < workers and should_stop() is None:
@@ -95,13 +95,17 @@ def execute(
         raise
 
 
-def _start_server() -> None:
+def _start_server(waiting: list[Job]) -> None:
     """Start the process that workers are forked from, if it is not there yet."""
-    forkserver.set_forkserver_preload(["sandbox.worker"])
+    from envs.vector import is_batched
+
+    forkserver.set_forkserver_preload(["sandbox._preload"])
+    plain = [job.experiment.world.id for job in waiting if not job.experiment.world.kwargs]
+    worlds = " ".join(dict.fromkeys(name for name in plain if is_batched(name)))
     # It inherits that Ctrl-C is ignored: else one that comes while it imports torch would end it and every run.
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with _environment(SERVER_ENVIRONMENT):
+        with _environment(SERVER_ENVIRONMENT | {"SANDBOX_PRELOAD": worlds}):
             forkserver.ensure_running()
     finally:
         signal.signal(signal.SIGINT, before)

@@ -295,7 +295,7 @@ def test_python_in_the_readme(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
 
 
 def test_the_demo_as_a_file() -> None:
-    assert load_study(ROOT / "studies/demo.toml") == main_job.demo_study(5, 500_000)
+    assert load_study(ROOT / "studies/demo.toml") == main_job.demo_study(5, 400_000)
 
 
 def test_every_study_and_toml_block(tmp_path: Path) -> None:

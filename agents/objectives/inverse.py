@@ -20,7 +20,7 @@ from torch import Tensor
 from agents.context import Context
 from agents.objectives import Mode, Objective
 from agents.objectives._actions import Actions, inverse_head, to_floats
-from agents.rollout import Index, Rollout, map_obs
+from agents.rollout import Index, Obs, Rollout, map_obs
 
 
 class InverseDynamics(Objective):
@@ -39,7 +39,7 @@ class InverseDynamics(Objective):
         context: Context,
         *,
         mode: Mode = "auxiliary",
-        weight: Annotated[float, Field(ge=0)] = 1.0,
+        weight: Annotated[float, Field(ge=0)] = 0.1,
         pretrain_steps: Annotated[int, Field(ge=0)] = 100_000,
         hidden: Annotated[int, Field(ge=1)] = 64,
     ) -> None:
@@ -52,7 +52,16 @@ class InverseDynamics(Objective):
         `chance`, the loss of the minibatch's mean action."""
         device = next(self.parameters()).device
         obs, actions, next_obs = rollout.at(index)
-        phi, phi_next = (encoder(map_obs(lambda x: x.to(device), views)) for views in (obs, next_obs))
-        predicted, actions = self.head(torch.cat([phi, phi_next], -1)), actions.to(device)
+        both = encoder(map_obs(lambda x: x.to(device), _stack(obs, next_obs)))  # one pass costs less than two
+        predicted, actions = self.head(torch.cat(both.chunk(2), -1)), actions.to(device)
         loss = self.actions.loss(predicted, actions)
         return loss, to_floats({"loss": loss} | self.actions.metrics(predicted, actions))
+
+
+def _stack(obs: Obs, next_obs: Obs) -> Obs:
+    """[M, ...] and [M, ...] -> [2M, ...]"""
+    if isinstance(obs, dict) and isinstance(next_obs, dict):
+        return {name: torch.cat([obs[name], next_obs[name]]) for name in obs}
+    assert isinstance(obs, Tensor)
+    assert isinstance(next_obs, Tensor)
+    return torch.cat([obs, next_obs])

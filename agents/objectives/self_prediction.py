@@ -45,7 +45,7 @@ class SelfPrediction(Objective):
         context: Context,
         *,
         mode: Mode = "auxiliary",
-        weight: Annotated[float, Field(ge=0)] = 1.0,
+        weight: Annotated[float, Field(ge=0)] = 0.1,
         pretrain_steps: Annotated[int, Field(ge=0)] = 100_000,
         tau: Annotated[float, Field(gt=0, le=1)] = 0.005,
         distance: Literal["l2", "cosine"] = "l2",
