@@ -7,6 +7,7 @@ gradient is computed.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 
 import numpy as np
 import torch
@@ -53,7 +54,5 @@ def _warm_lookup(encoder: Symbolic, obs: dict[str, torch.Tensor]) -> None:
 
 torch.set_num_threads(1)
 for _id in os.environ.get(WORLDS, "").split():
-    try:
+    with suppress(Exception):  # only time would be lost; the runs themselves tell what is wrong
         warm(_id)
-    except Exception:  # noqa: S110 - only time would be saved; the runs themselves tell what is wrong
-        pass
