@@ -20,6 +20,7 @@ import envs
 from envs.batched import BatchedWorld
 from envs.minigrid import IDS as MINIGRID_IDS
 
+SMALLEST_PICTURE = 36  # pixels a side: what the smallest convolutional network of Mnih et al. 2015 can take
 NUMERIC = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
 
 
@@ -64,7 +65,25 @@ def single(env_id: str, **kwargs: Any) -> gym.Env:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # an older version of an id is asked for on purpose
         env = gym.make(env_id, disable_env_checker=True, **kwargs)
-    return Readable(env) if isinstance(env.observation_space, spaces.Dict) else env
+    if isinstance(env.observation_space, spaces.Dict):
+        return Readable(env)
+    return channel_first(env) if is_picture(env.observation_space) else env
+
+
+def is_picture(space: spaces.Space) -> bool:
+    """Is this a picture with its channels last, large enough for a convolution?"""
+    if not isinstance(space, spaces.Box) or len(space.shape) != 3 or space.dtype != np.uint8:
+        return False
+    return space.shape[-1] in (1, 3, 4) and min(space.shape[:2]) >= SMALLEST_PICTURE
+
+
+def channel_first(env: gym.Env) -> gym.Env:
+    """[h, w, c] -> [c, h, w], the order that every network here reads, in training and evaluation alike."""
+    space = env.observation_space
+    assert isinstance(space, spaces.Box)
+    low, high = np.moveaxis(space.low, -1, 0), np.moveaxis(space.high, -1, 0)
+    turned = spaces.Box(low, high, dtype=np.uint8)
+    return gym.wrappers.TransformObservation(env, lambda obs: np.moveaxis(obs, -1, 0), turned)
 
 
 def make(

@@ -14,7 +14,7 @@ from sandbox import study as studies
 from sandbox import terminal
 from sandbox.analyses import table
 from sandbox.config import Experiment, Study, build, load_experiment, override, to_dict
-from sandbox.errors import NoResources, StudyIncomplete, UsageError
+from sandbox.errors import CorruptFile, NoResources, StudyIncomplete, UsageError
 from sandbox.registry import load_plugin, parse_agent
 from sandbox.runs import Run, create, find_runs
 from sandbox.signals import stop_requests
@@ -167,7 +167,7 @@ def _finish(name: str, runs: list[Run], out: Path, output: str) -> None:
 def _report_folder(out: Path) -> Path | None:
     """The report is a by-product: a full disk must not take the table away."""
     try:
-        return reporting.build(out)
+        return reporting.build(out, readable_runs(out))
     except OSError as error:
         terminal.note(f"warning: no report: {error}")
         return None
@@ -177,9 +177,7 @@ def resume(path: Path, jobs: int | None, command: str) -> None:
     """Go on with every unfinished run below `path`."""
     if not path.is_dir():
         raise UsageError(f"{path} is no folder of a run or of runs")
-    found = find_runs(path)
-    if not found:
-        raise UsageError(f"{path} holds no runs")
+    found = readable_runs(path)
     if len(found) == 1:
         run, experiment_ = studies.read_run(found[0].path)
         _train_here(run, experiment_, command)
@@ -190,6 +188,29 @@ def resume(path: Path, jobs: int | None, command: str) -> None:
     _execute(todo, jobs or studies.default_jobs(), command, path)
     _finish("resume", found, path, "table")
     _complain(todo)
+
+
+def readable_runs(path: Path) -> list[Run]:
+    """The runs below `path`; one whose configuration is damaged is named and left out, unless it is the only one.
+
+    Raises:
+        UsageError: there is none.
+        CorruptFile: none can be read.
+    """
+    found = find_runs(path)
+    if not found:
+        raise UsageError(f"{path} holds no runs")
+    damaged: dict[Path, CorruptFile] = {}
+    for run in found:
+        try:
+            _ = run.config
+        except CorruptFile as error:
+            damaged[run.path] = error
+    if len(damaged) == len(found):
+        raise next(iter(damaged.values()))
+    for reason in damaged.values():
+        terminal.note(f"warning: left out: {reason}")
+    return [run for run in found if run.path not in damaged]
 
 
 def evaluate(path: Path, episodes: int | None, seed: int | None, deterministic: bool, output: str) -> None:
@@ -227,11 +248,9 @@ def report(path: Path, output: str) -> None:
     """Make the report again from what lies on disk."""
     if not path.is_dir():
         raise UsageError(f"{path} is no folder of runs")
-    runs = find_runs(path)
-    if not runs:
-        raise UsageError(f"{path} holds no runs")
+    runs = readable_runs(path)
     try:
-        folder = reporting.build(path)
+        folder = reporting.build(path, runs)
     except OSError as error:
         raise NoResources(f"cannot write the report below {path}: {error}") from error
     _write(table.rows(runs), table.claims(runs), path.resolve().name, output)

@@ -40,15 +40,15 @@ the difference across zero reads "no evidence of a difference". At five to ten s
 """
 
 
-def build(root: Path) -> Path:
-    """Run every analysis over the runs below `root` and write `<root>/report/`; returns that folder.
+def build(root: Path, found: Sequence[Run] | None = None) -> Path:
+    """Run every analysis over `found` (all runs below `root`) and write `<root>/report/`; returns that folder.
 
     Raises:
         UsageError: where there is no run below `root`.
         CorruptFile: a run's file cannot be read.
         OSError: the report cannot be written (disk full, permission); the runs are untouched.
     """
-    runs = [snapshot(run) for run in find_runs(root)]
+    runs = [snapshot(run) for run in (find_runs(root) if found is None else found)]
     if not runs:
         raise UsageError(f"{root} holds no runs: name the folder of a run or of a study.")
     folder = root / "report"

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from sandbox import runs
-from sandbox.config import Experiment, digest, to_dict
+from sandbox.config import Experiment, build, digest, to_dict
 from sandbox.errors import SandboxError, UsageError
 from sandbox.runs import Run
 from sandbox.signals import StopCheck
@@ -184,14 +184,13 @@ def read_run(path: Path) -> tuple[Run, Experiment]:
     """A run folder and its experiment.
 
     Raises:
-        UsageError: `path` is no run.
+        UsageError: `path` is no run, or its configuration is of another version of the sandbox.
+        CorruptFile: its configuration is damaged.
     """
-    from sandbox.config import load_experiment
-
     run = Run(path)
     if not run.config_file.exists():
         raise UsageError(f"{path} is no run: it has no config.json (`sandbox list runs` shows what there is)")
-    return run, load_experiment(run.config_file)
+    return run, build(Experiment, run.config, str(run.config_file))
 
 
 __all__ = ["Job", "SandboxError", "default_jobs", "execute", "folder_of", "prepare", "read_run", "retry_message"]

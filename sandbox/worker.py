@@ -72,9 +72,7 @@ def _check_versions(run: Run, warn: Callable[[str], None]) -> None:
     now = runs.versions()
     if run.versions_file.exists():
         before = runs.read_json(run.versions_file)
-        changed = sorted(
-            key for key in now.keys() | before.keys() if now.get(key) != before.get(key) and key != "commit"
-        )
+        changed = sorted(key for key in now.keys() | before.keys() if now.get(key) != before.get(key))
         if changed:
             listed = ", ".join(changed)
             warn(f"resuming with other versions ({listed}): the result is statistically, not bitwise, the same")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from agents.faults import NonFinite
 from agents.rollout import Obs, map_obs
 from agents.supervised import LabelledEnv
 
@@ -99,6 +101,8 @@ def early_stopping(
             last = value.item()
         with torch.no_grad():
             judged = sum(loss(part).item() * len(part) for part in held_out.split(8192)) / len(held_out)
+        if not math.isfinite(judged):
+            raise NonFinite(f"the supervised loss became {judged} in epoch {epoch}; a smaller lr may help")
         if judged < best:
             best, best_epoch, best_state = judged, epoch, copy.deepcopy(module.state_dict())
     module.load_state_dict(best_state)

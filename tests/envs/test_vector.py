@@ -190,3 +190,27 @@ def test_a_batched_worlds_noise_follows_its_seed() -> None:
 
     assert noise(1) == noise(1)
     assert not set(noise(1)[8:]) & set(noise(2)[8:])
+
+
+class Picture(gym.Env):
+    observation_space = spaces.Box(0, 255, (40, 48, 3), np.uint8)
+    action_space = spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros((40, 48, 3), np.uint8), {}
+
+    def step(self, action):
+        view = np.zeros((40, 48, 3), np.uint8)
+        view[1, 2] = (7, 8, 9)
+        return view, 0.0, False, False, {}
+
+
+def test_a_picture_comes_channel_first():
+    gym.register("Picture-v0", entry_point=Picture, max_episode_steps=5)
+    env = vector.make("Picture-v0", 2)
+    assert env.single_observation_space.shape == (3, 40, 48)
+    vector.reset(env, 0)
+    obs, *_ = env.step(np.zeros(2, np.int64))
+    assert obs.shape == (2, 3, 40, 48)
+    assert obs[1, :, 1, 2].tolist() == [7, 8, 9]

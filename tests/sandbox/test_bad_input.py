@@ -312,7 +312,18 @@ def test_a_run_without_a_sound_checkpoint_is_refused(sandbox: Call, trained: Run
 
 def test_a_damaged_configuration_is_named(sandbox: Call, trained: Run) -> None:
     trained.config_file.write_text("{")
-    refused(sandbox("evaluate", trained.path), 2, "config.json", "JSON")
+    refused(sandbox("evaluate", trained.path), 5, "config.json")
+
+
+def test_one_damaged_configuration_does_not_take_the_others_report(
+    sandbox: Call, trained: Run, tmp_path: Path
+) -> None:
+    broken = trained.path.parent / "seed-77"
+    broken.mkdir()
+    (broken / "config.json").write_text("{")
+    answer = sandbox("report", trained.path.parent)
+    assert answer.code == 0
+    assert "seed-77" in answer.err
 
 
 def test_a_result_cut_short_is_made_again(sandbox: Call, trained: Run) -> None:
