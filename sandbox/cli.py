@@ -12,7 +12,7 @@ import typer
 app = typer.Typer(
     name="sandbox",
     no_args_is_help=True,
-    rich_markup_mode="markdown",
+    rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     help="Train agents that teach themselves, and compare them with supervised ones on one budget.\n\n"
     "Start with `sandbox demo`. Exit codes: 0 done, 1 internal, 2 usage, 3 the environment failed, 4 diverged, "

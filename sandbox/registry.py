@@ -18,19 +18,19 @@ import json
 import os
 import re
 import sys
-import tomllib
-import traceback
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any, get_args, get_type_hints
-
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from sandbox.errors import CorruptFile, UsageError, did_you_mean
+
+if TYPE_CHECKING:  # what help and lists do not need is imported where it is used
+    from importlib.metadata import EntryPoint
+
+    from pydantic import BaseModel, ValidationError
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = {
@@ -143,6 +143,8 @@ def _files(kind: str) -> dict[str, Path]:
 
 @functools.cache
 def _entries(kind: str) -> dict[str, EntryPoint]:
+    from importlib.metadata import entry_points
+
     return {entry.name: entry for entry in entry_points(group=f"dark_energy_sandbox.{kind}")}
 
 
@@ -296,6 +298,8 @@ def _run_plugin(path: Path, source: bytes) -> ModuleType:
 def _line_of(error: BaseException, path: Path) -> str:
     if isinstance(error, SyntaxError) and error.filename == str(path):
         return f", line {error.lineno}"
+    import traceback
+
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
     return f", line {lines[-1]}" if lines else ""
 
@@ -320,6 +324,8 @@ def schema(cls: type) -> type[BaseModel]:
     Raises:
         TypeError: an argument without annotation or default, or `**kwargs` (an error in the part, not of its user).
     """
+    from pydantic import ConfigDict, create_model
+
     init: Any = cls.__init__  # type: ignore[misc]
     fields: dict[str, Any] = {}
     if init is not object.__init__:
@@ -415,6 +421,8 @@ def _paths(model: type[BaseModel], prefix: str = "") -> Iterable[str]:
 
 def _submodel(annotation: Any) -> type[BaseModel] | None:
     """The model in `Model`, `Model | None` or `tuple[Model, ...]`."""
+    from pydantic import BaseModel
+
     for candidate in (annotation, *get_args(annotation)):
         if isinstance(candidate, type) and issubclass(candidate, BaseModel):
             return candidate
@@ -430,6 +438,8 @@ def parse_toml(text: str) -> dict[str, Any]:
     Raises:
         ValueError: not TOML (with the line), or nested too deeply.
     """
+    import tomllib
+
     if any(line.count(".") > DEEPEST for line in text.splitlines()):
         raise ValueError(f"a line with more than {DEEPEST} dots")
     try:
@@ -621,6 +631,8 @@ def _validated(part: Part) -> Part:
         return part
     if part.kind == "learners":
         raise UsageError(f"{part.name} takes no options in an agent's name: its settings are shared, under `learner`")
+    from pydantic import ValidationError
+
     model = schema(load(part.kind, part.name))
     try:
         valid = model.model_validate_json(json.dumps(part.options))
