@@ -42,12 +42,13 @@ def study_progress() -> Iterator[Callable[[list[Job]], None]]:
     with Live(console=err, refresh_per_second=4, transient=True) as live:
         start = time.monotonic()
         last = [0.0]
+        plain = not err.encoding.lower().startswith("utf")
 
         def show(jobs: list[Job]) -> None:
             now = time.monotonic()
             if now - last[0] > 0.25:
                 last[0] = now
-                live.update(_table(jobs, now - start))
+                live.update(_table(jobs, now - start, plain))
 
         yield show
 
@@ -68,7 +69,7 @@ class _Lines:
                 note(f"[{ended}/{len(jobs)}] {job.state} {one.agent} {one.world.id} seed {one.seed}{suffix}")
 
 
-def _table(jobs: list[Job], seconds: float) -> Table:
+def _table(jobs: list[Job], seconds: float, plain: bool) -> Table:
     ended = sum(job.state not in ("waiting", "running") for job in jobs)
     table = Table(
         title=f"{ended} of {len(jobs)} runs, {seconds:.0f} s", title_justify="left", box=None, padding=(0, 2, 0, 0)
@@ -79,9 +80,7 @@ def _table(jobs: list[Job], seconds: float) -> Table:
     for job in jobs:
         groups.setdefault((job.experiment.agent, job.experiment.world.id), []).append(job)
     for (agent, world), group in groups.items():
-        marks = "".join(MARKS[job.state] for job in group)
-        if not sys.stderr.encoding.lower().startswith("utf"):
-            marks = "".join(job.state[0] for job in group)
+        marks = "".join(job.state[0] if plain else MARKS[job.state] for job in group)
         now = [_now(job) for job in group if job.state == "running"]
         table.add_row(Text(agent), Text(world), Text(marks), Text("; ".join(now)))
     return table
@@ -90,7 +89,8 @@ def _table(jobs: list[Job], seconds: float) -> Table:
 def _now(job: Job) -> str:
     row = last_row(job.run.metrics_file)
     done = f"{row.get('step', 0) / job.experiment.steps:.0%}"
-    for key, name in (("rollout/success_rate", "success"), ("rollout/ep_rew_mean", "return")):
+    shown = {"rollout/success_rate": "success", "eval/success_rate": "success", "rollout/ep_rew_mean": "return"}
+    for key, name in shown.items():
         if isinstance(row.get(key), (int, float)):
             return f"{done} {name} {row[key]:.2f}"
     return done

@@ -39,18 +39,15 @@ def test_a_line_for_each_change_and_none_without(tmp_path: Path, capsys: pytest.
     assert shown.out == ""
 
 
-def test_the_table_has_a_mark_for_each_seed_and_the_latest_numbers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_table_has_a_mark_for_each_seed_and_the_latest_numbers(tmp_path: Path) -> None:
     states = ["done", "skipped", "failed", "running", "waiting", "stopped"]
     jobs = [job(tmp_path, seed=i, state=state) for i, state in enumerate(states)]
     jobs[3].run.path.mkdir()
     rows = [{"step": 400, "rollout/success_rate": 0.25}, {"step": 500, "rollout/success_rate": 0.5}]
     jobs[3].run.metrics_file.write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"step": 600, "roll')
     out = io.StringIO()
-    for encoding, marks in (("utf-8", "●○✗▶·■"), ("ascii", "dsfrws")):
-        monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(io.BytesIO(), encoding=encoding))
-        Console(file=out, width=100).print(terminal._table(jobs, 7.0))
+    for plain, marks in ((False, "●○✗▶·■"), (True, "dsfrws")):
+        Console(file=out, width=100).print(terminal._table(jobs, 7.0, plain))
         text = out.getvalue()
         assert marks in text
     assert "4 of 6 runs, 7 s" in text
@@ -59,8 +56,23 @@ def test_the_table_has_a_mark_for_each_seed_and_the_latest_numbers(
 
 def test_agents_are_shown_as_they_are_and_not_as_markup(tmp_path: Path) -> None:
     out = io.StringIO()
-    Console(file=out, width=100).print(terminal._table([job(tmp_path, agent="ppo+[red]mine[/red]")], 0.0))
+    Console(file=out, width=100).print(terminal._table([job(tmp_path, agent="ppo+[red]mine[/red]")], 0.0, False))
     assert "ppo+[red]mine[/red]" in out.getvalue()
+
+
+def test_a_terminal_gets_a_live_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """rich replaces stderr while a live table is shown; what replaces it has no encoding."""
+    screen = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+    monkeypatch.setattr(terminal, "console", lambda: Console(file=screen, force_terminal=True, width=100))
+    with terminal.study_progress() as show:
+        show([job(tmp_path, state="running")])
+        assert getattr(sys.stderr, "encoding", None) is None  # else this test does not test what it says
+    with terminal.run_progress("ppo", 100) as tell:
+        tell(50, 100, {"return": 0.5})
+    screen.flush()
+    text = screen.buffer.getvalue().decode()  # type: ignore[attr-defined]
+    assert "0 of 1 runs" in text
+    assert "50/100" in text
 
 
 @pytest.mark.parametrize(
