@@ -687,5 +687,7 @@ def prepare_path() -> None:
         raise UsageError(f"the current folder cannot be read: {error}") from error
     while here != ROOT and sys.path and (not sys.path[0] or Path(sys.path[0]).resolve() == here):
         del sys.path[0]
-    if not any(Path(entry or ".").resolve() == here for entry in sys.path):
-        sys.path.append(str(here))
+    # Our own folder first: an editable install finds its packages only after everything on the path.
+    for folder in (ROOT, here):
+        if not any(Path(entry or ".").resolve() == folder for entry in sys.path):
+            sys.path.append(str(folder))

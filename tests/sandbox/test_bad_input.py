@@ -315,9 +315,7 @@ def test_a_damaged_configuration_is_named(sandbox: Call, trained: Run) -> None:
     refused(sandbox("evaluate", trained.path), 5, "config.json")
 
 
-def test_one_damaged_configuration_does_not_take_the_others_report(
-    sandbox: Call, trained: Run, tmp_path: Path
-) -> None:
+def test_one_damaged_configuration_does_not_take_the_others_report(sandbox: Call, trained: Run, tmp_path: Path) -> None:
     broken = trained.path.parent / "seed-77"
     broken.mkdir()
     (broken / "config.json").write_text("{")

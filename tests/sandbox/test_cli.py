@@ -263,3 +263,14 @@ def test_a_folder_that_shadows_ours_is_refused(tmp_path: Path, start: Call) -> N
     assert process.returncode == 2
     assert "other" in err
     assert "envs" in err
+
+
+def test_a_users_folder_with_packages_of_our_names(tmp_path: Path) -> None:
+    """The installed command, in a fresh interpreter, from a folder that has its own `envs` and `agents`."""
+    for name in ("envs", "agents"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise RuntimeError('the user folder was imported')\n")
+    command = [str(Path(sys.executable).parent / "sandbox"), "train", "random", "--env", "DeepSea-v0", "--steps", "100"]
+    clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    answer = subprocess.run(command, cwd=tmp_path, env=clean, capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stderr

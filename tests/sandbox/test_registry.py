@@ -624,7 +624,7 @@ def test_the_current_folder_comes_last(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(sys, "path", [*(str(tmp_path) if entry == "here" else entry for entry in front), "/lib"])
     registry.prepare_path()
     registry.prepare_path()
-    assert sys.path == ["/lib", str(tmp_path)]
+    assert sys.path == ["/lib", str(registry.ROOT), str(tmp_path)]
 
 
 def test_the_project_itself_may_come_first(fake_tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
