@@ -19,6 +19,7 @@ import numpy as np
 
 from envs.minigrid import IDS, mirror
 from envs.minigrid.levels import new_env
+from sandbox.runs import versions
 
 RESULTS = Path(__file__).parent / "results" / "parity.json"
 NOISE = {"random": 1.0, "oracle": 0.25}
@@ -78,7 +79,8 @@ def main() -> None:
     total = {name: sum(row[name] for row in rows) for name in ("steps", "episodes", "successes", "mismatches")}
     print(f"| all {len(rows)} | | {' | '.join(str(value) for value in total.values())} |")
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    report = {"minigrid": version("minigrid"), "noise": NOISE, "total": total, "rows": rows}
+    made = {"command": "make study-parity", "versions": versions()}
+    report = made | {"minigrid": version("minigrid"), "noise": NOISE, "total": total, "rows": rows}
     RESULTS.write_text(json.dumps(report, indent=1) + "\n")
 
 

@@ -14,7 +14,6 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import gymnasium as gym
@@ -24,124 +23,22 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
 
 from agents.context import Context
-from agents.encoders import default_encoder
 from agents.learners._policy import MlpPolicy
 from agents.learners.ppo import PPO
 from agents.supervised import Supervised
 from agents.vec_env import GymnasiumVecEnv
 from envs import vector
 from envs.batched import BatchedWorld
-from sandbox import checkpoint, preflight, registry
-from sandbox.config import Experiment, agent_of
+from sandbox import checkpoint, registry
 from sandbox.energy import Meter
 from sandbox.errors import SandboxError, UsageError
 from sandbox.evaluate import Evaluation, Evaluator
 from sandbox.metrics import RunWriter
-from sandbox.registry import AgentSpec
+from sandbox.plan import Plan, encoder_of, policy_kwargs
 from sandbox.runs import Run, write_json
 
 LEARN, WORLD, _EVALUATION, LABELS = range(4)  # streams of SeedSequence([seed, stream, boundary])
-BATCHED_INTERVAL = 20  # rollouts between checkpoints of a world that saves its state
-EPISODES_BETWEEN = 20  # episode limits per copy between checkpoints of one that starts afresh there
-UNKNOWN_LIMIT = 1000  # steps, for an environment that declares no episode limit
 Progress = Callable[[int, int, dict[str, float]], None]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """An experiment with everything decided: what `--dry-run` prints and the run then does."""
-
-    experiment: Experiment
-    spec: AgentSpec
-    batched: bool
-    copies: int
-    n_steps: int
-    rollouts: int
-    interval: int
-    episodes: int
-    encoder: str
-
-    @property
-    def per_rollout(self) -> int:
-        return self.copies * self.n_steps
-
-    @property
-    def batch_size(self) -> int:
-        """Steps of a minibatch; by default eight minibatches make an epoch, whatever the number of copies."""
-        asked = self.experiment.learner.batch_size or max(2, self.per_rollout // 8)
-        return min(asked, self.per_rollout)
-
-    @property
-    def trains(self) -> bool:
-        return self.spec.base.name == "ppo"
-
-
-def plan(experiment: Experiment) -> Plan:
-    """Resolve what the configuration leaves open, and refuse what cannot run.
-
-    Raises:
-        UsageError, EnvironmentFailed, NoResources: before anything is allocated.
-    """
-    spec = agent_of(experiment)
-    world = experiment.world
-    env = preflight.check_environment(world.id, world.kwargs)
-    batched = vector.is_batched(world.id)
-    copies = world.copies or (64 if batched else 8)
-    n_steps = experiment.learner.n_steps
-    if experiment.steps < copies * n_steps:  # a short try-out: a shorter rollout rather than none
-        n_steps = experiment.steps // copies
-        if n_steps < 2 and spec.base.name == "ppo":
-            raise UsageError(
-                f"{experiment.steps} steps are too few for {copies} copies; at least {2 * copies} are needed"
-            )
-    _check_supervision(spec, env, world.id, batched)
-    _check_labels(spec, experiment)
-    rollouts = max(1, experiment.steps // (copies * max(n_steps, 1)))
-    limit = env.spec.max_episode_steps if env.spec and env.spec.max_episode_steps else UNKNOWN_LIMIT
-    interval = BATCHED_INTERVAL if batched else math.ceil(EPISODES_BETWEEN * limit / max(n_steps, 1))
-    resolved = Plan(
-        experiment, spec, batched, copies, n_steps, rollouts, experiment.checkpoint_rollouts or interval,
-        experiment.evaluation.episodes or (100 if batched else 20), _encoder_name(spec, env.observation_space),
-    )  # fmt: skip
-    preflight.check_memory(
-        preflight.rollout_bytes(experiment, env.observation_space, copies, n_steps),
-        f"{copies} copies x {n_steps} steps",
-    )
-    return resolved
-
-
-def _encoder_name(spec: AgentSpec, space: gym.Space) -> str:
-    chosen = spec.get("encoders")
-    return chosen.name if chosen else default_encoder(space)
-
-
-def _check_supervision(spec: AgentSpec, env: gym.Env, env_id: str, batched: bool) -> None:
-    names = {spec.base.name, *(part.name for part in spec.parts)}
-    base: Any = env.unwrapped
-    oracle = batched or hasattr(base, "oracle")
-    if names & {"bc", "oracle"} and not oracle:
-        raise UsageError(
-            f"{str(spec)!r} needs an oracle, and {env_id!r} has none; those that have one: DeepSea-v0 and the batched "
-            "MiniGrid ids (`sandbox list worlds`). Your own environment offers one by a method oracle() -> action"
-        )
-    if "state" in names and not (batched or hasattr(base, "labels")):
-        raise UsageError(f"{str(spec)!r} needs state labels, and {env_id!r} offers none (a method labels() -> dict)")
-
-
-def _check_labels(spec: AgentSpec, experiment: Experiment) -> None:
-    """Labels cost one step each: refuse before they are collected what the budget does not hold."""
-    for part in (spec.base, *spec.parts):
-        if part.kind == "supervised":
-            known = registry.schema(registry.load(part.kind, part.name)).model_fields
-            labels = part.options.get("labels", known["labels"].default if "labels" in known else 0)
-            if labels > experiment.steps:
-                raise UsageError(
-                    f"{experiment.agent!r} takes {labels:,} environment steps to collect its labels, more than the "
-                    f"budget of {experiment.steps:,}; raise --steps or ask for fewer labels"
-                )
-
-
-# ---------------------------------------------------------------------- the run
 
 
 def evaluate_run(run: Run, plan_: Plan, seed: int, warn: Callable[[str], None]) -> Evaluation:
@@ -168,23 +65,6 @@ def evaluate_run(run: Run, plan_: Plan, seed: int, warn: Callable[[str], None]) 
         return evaluator(predictor)
     finally:
         evaluator.close()
-
-
-def encoder_of(plan_: Plan) -> tuple[type, dict[str, Any]]:
-    """The encoder's class and its options."""
-    chosen = plan_.spec.get("encoders")
-    return registry.load("encoders", plan_.encoder), dict(chosen.options) if chosen else {}
-
-
-def policy_kwargs(plan_: Plan) -> dict[str, Any]:
-    """The network that every arm of an experiment shares."""
-    encoder, options = encoder_of(plan_)
-    return {
-        "features_extractor_class": encoder,
-        "features_extractor_kwargs": options,
-        "net_arch": list(plan_.experiment.learner.net_arch),
-        "optimizer_kwargs": {"eps": 1e-5, "fused": True},
-    }
 
 
 def execute(

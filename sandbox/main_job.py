@@ -123,7 +123,7 @@ def compare(study_: Study, out: Path, jobs: int | None, output: str, dry_run: bo
 
 def _check_worlds(experiments: list[Experiment]) -> None:
     """Refuse at once what no run could do: an unknown world, an arm that needs an oracle where there is none."""
-    from sandbox.experiment import plan
+    from sandbox.plan import plan
 
     seen = set()
     for one in experiments:
@@ -215,7 +215,8 @@ def readable_runs(path: Path) -> list[Run]:
 
 def evaluate(path: Path, episodes: int | None, seed: int | None, deterministic: bool, output: str) -> None:
     """The final agent of a run on unseen levels; prints one row."""
-    from sandbox.experiment import evaluate_run, plan
+    from sandbox.experiment import evaluate_run
+    from sandbox.plan import plan
     from sandbox.worker import translate
 
     run, one = studies.read_run(path)
@@ -262,8 +263,8 @@ def report(path: Path, output: str) -> None:
 
 def print_plan(experiments: list[Experiment], out: Path, workers: int) -> None:
     """What would run, where, and what it would cost at most."""
-    from sandbox.experiment import plan
     from sandbox.listing import to_text
+    from sandbox.plan import plan
 
     rows, total = [], 0
     for one in experiments:

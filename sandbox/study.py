@@ -191,6 +191,3 @@ def read_run(path: Path) -> tuple[Run, Experiment]:
     if not run.config_file.exists():
         raise UsageError(f"{path} is no run: it has no config.json (`sandbox list runs` shows what there is)")
     return run, build(Experiment, run.config, str(run.config_file))
-
-
-__all__ = ["Job", "SandboxError", "default_jobs", "execute", "folder_of", "prepare", "read_run", "retry_message"]

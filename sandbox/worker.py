@@ -13,7 +13,8 @@ from pathlib import Path
 from agents.faults import EnvironmentFault, NonFinite
 from sandbox import runs
 from sandbox.errors import Diverged, EnvironmentFailed, SandboxError, Stopped
-from sandbox.experiment import Progress, execute, plan
+from sandbox.experiment import Progress, execute
+from sandbox.plan import plan
 from sandbox.runs import Run
 from sandbox.signals import StopCheck, stop_requests
 

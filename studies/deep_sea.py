@@ -3,7 +3,8 @@
 bsuite calls a size solved at the first episode at which less than nine tenths of all episodes so far were bad (left the
 diagonal; in the deterministic world: missed the treasure). One setting for every arm and size: 16 copies, rollouts of
 32 steps, and a table (the encoder `flat` with linear heads), since the meaning of an action is drawn anew for every
-cell and there is nothing to generalise.
+cell and there is nothing to generalise. The settings were found on size 20 with seeds 0 to 2; the reported ones begin
+at 100.
 
     make study-deep-sea
 """
@@ -17,6 +18,7 @@ from typing import Any
 from studies import _run
 
 EPISODES = 10_000
+FIRST_SEED = 100
 SETTINGS = {"n_steps": 32, "batch_size": 64, "n_epochs": 2, "learning_rate": 0.02, "ent_coef": 0.01, "clip_range": 0.2}
 COPIES, WEIGHT = 16, 0.5
 
@@ -63,10 +65,15 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_args()
-    work = [(n, bonus, k) for n in options.sizes for bonus in (None, "counts", "rnd") for k in range(options.seeds)]
+    work = [
+        (n, bonus, k)
+        for n in options.sizes
+        for bonus in (None, "counts", "rnd")
+        for k in range(FIRST_SEED, FIRST_SEED + options.seeds)
+    ]
     answers = _run.in_processes(train, work, options.jobs)
     rows = []
-    for size, bonus, _ in dict.fromkeys((n, b, 0) for n, b, _ in work):
+    for size, bonus, _ in dict.fromkeys((n, b, None) for n, b, _ in work):
         arm = f"ppo+{bonus}" if bonus else "ppo"
         solved = [a["solved"] for a in answers if (a["size"], a["arm"]) == (size, arm)]
         found = [episode for episode in solved if episode is not None]

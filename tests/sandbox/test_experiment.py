@@ -15,7 +15,8 @@ import torch
 
 from sandbox.config import Experiment, build
 from sandbox.errors import NoResources, UsageError
-from sandbox.experiment import LEARN, WORLD, plan, seed_everything
+from sandbox.experiment import LEARN, WORLD, seed_everything
+from sandbox.plan import plan
 from sandbox.runs import find_runs
 
 Call = Callable[..., Any]
