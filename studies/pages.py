@@ -1,0 +1,145 @@
+"""Turn the small result files in studies/results and benchmarks/results into the pages of docs/results.
+
+python -m studies.pages                       every page again from the committed files
+python -m studies.pages --take NAME FOLDER    first keep the table of a study's runs as studies/results/NAME.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from sandbox.analyses import table
+from sandbox.runs import find_runs, read_json, write_json
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results"
+PAGES = HERE.parent / "docs" / "results"
+COMMANDS = {"demo": "make demo", "labels": "make study-labels"}
+
+
+def take(name: str, folder: Path) -> None:
+    """Rows and claims of the runs below `folder`, with the versions that made the first of them."""
+    runs = find_runs(folder)
+    content = {"command": COMMANDS[name], "versions": read_json(runs[0].path / "versions.json")}
+    write_json(RESULTS / f"{name}.json", content | {"rows": table.rows(runs), "claims": table.claims(runs)})
+
+
+def grid(names: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A Markdown table."""
+    lines = [names, ["---"] * len(names), *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines) + "\n"
+
+
+def provenance(result: dict[str, Any]) -> str:
+    """How and where it was made."""
+    made = result["versions"]
+    packages = ", ".join(f"{name} {made['packages'][name]}" for name in ("torch", "stable-baselines3", "gymnasium"))
+    return (
+        f"Made by `{result['command']}` at commit `{made['commit']}` on {made['cpu']}, one thread a run; {packages}.\n"
+    )
+
+
+def bracket(value: dict[str, Any] | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value['iqm']:.2f} [{value['low']:.2f}, {value['high']:.2f}]"
+
+
+def comparison(result: dict[str, Any]) -> str:
+    """The table of `compare`, and what the statistics allow to say."""
+    rows = [
+        (
+            f"`{row['agent']}`", row["runs"], bracket(row["success"]), bracket(row["return"]), f"{row['steps']:,.0f}",
+            f"{row['labels']['actions'] + row['labels']['states']:,.0f}", f"{row['labels']['rewards']:,.0f}",
+            f"{row['cpu_seconds']:.1f}", f"{row['joules']['value']:.0f}",
+        )
+        for row in result["rows"]
+    ]  # fmt: skip
+    names = ["agent", "runs", "success", "return", "steps", "labels", "rewards seen", "CPU s", "joules (estimated)"]
+    claims = "".join(f"* {claim['metric']}: {claim['text']}\n" for claim in result["claims"])
+    levels = result["rows"][0]["levels"]
+    head = f"{result['rows'][0]['env']}, evaluation levels: {levels}. IQM over seeds with 95 % bootstrap interval; "
+    return head + "steps, labels and costs are means per run.\n\n" + grid(names, rows) + "\n" + claims
+
+
+def sb3(result: dict[str, Any]) -> str:
+    rows = []
+    for row in result["rows"]:
+        apart = "-"
+        if "difference" in row:
+            apart = f"{row['difference']:.2f} [{row['difference_low']:.2f}, {row['difference_high']:.2f}]"
+        iqm = f"{row['iqm']:.1f} [{row['low']:.1f}, {row['high']:.1f}]"
+        rows.append((row["task"], row["arm"], row["n"], iqm, apart, row.get("margin", "-"), row.get("verdict", "-")))
+    names = ["task", "arm", "seeds", "return (IQM)", "difference from SB3", "margin", "verdict"]
+    return (
+        "Same hyper-parameters (rl-baselines3-zoo's), paired seeds, 100 evaluation episodes of the final policy. That "
+        "the arithmetic is SB3's is a test (`tests/agents/test_ppo.py`); this is the same at the level of results.\n\n"
+    ) + grid(names, rows)
+
+
+def deep_sea(result: dict[str, Any]) -> str:
+    rows = [
+        (r["size"], f"`{r['arm']}`", f"{r['solved']} of {r['of']}", r["median_episode"] or "-") for r in result["rows"]
+    ]
+    return (
+        "Solved: the first episode at which less than nine tenths of all episodes so far were bad, within 10,000 "
+        "episodes (bsuite's rule). One setting for all, found on size 20 with other seeds than those reported.\n\n"
+    ) + grid(["size", "arm", "solved", "median episode"], rows)
+
+
+def resume(result: dict[str, Any]) -> str:
+    rows = [
+        (
+            c["case"]["env"],
+            f"`{c['case']['agent']}`",
+            f"{c['case']['steps']:,}",
+            len(c["kills"]),
+            "yes" if c["equal"] else "NO",
+        )
+        for c in result["cases"]
+    ]
+    return (
+        "A run is killed by SIGKILL again and again (half of the kills inside checkpoint writing), resumed each time, "
+        "and compared with one that was never interrupted: SHA-256 of the final weights and of metrics.jsonl.\n\n"
+    ) + grid(["env", "agent", "steps", "kills", "byte for byte equal"], rows)
+
+
+def parity(result: dict[str, Any]) -> str:
+    rows = [[f"`{row['id']}`", *list(row.values())[1:]] for row in result["rows"]]
+    total = result["total"]
+    rows.append([f"all {len(rows)}", "", *total.values()])
+    return (
+        "The compiled worlds beside Minigrid itself, random and oracle-directed actions: view, direction, reward (to "
+        "1e-12), terminated and truncated of every step.\n\n"
+    ) + grid(["id", "levels", "steps", "episodes", "successes", "mismatches"], rows)
+
+
+PAGE: dict[str, tuple[str, Path, Callable[[dict[str, Any]], str]]] = {
+    "demo": ("The demo", RESULTS / "demo.json", comparison),
+    "labels": ("What labels are worth on MultiRoom-N4-S5", RESULTS / "labels.json", comparison),
+    "sb3_equivalence": ("Ours beside stable-baselines3's PPO", RESULTS / "sb3_equivalence.json", sb3),
+    "deep_sea": ("DeepSea", RESULTS / "deep_sea.json", deep_sea),
+    "kill_resume": ("Killed and resumed", RESULTS / "kill_resume.json", resume),
+    "parity": ("Parity with Minigrid", HERE.parent / "benchmarks" / "results" / "parity.json", parity),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--take", nargs=2, metavar=("NAME", "FOLDER"))
+    options = parser.parse_args()
+    if options.take:
+        take(options.take[0], Path(options.take[1]))
+    for name, (title, source, render) in PAGE.items():
+        if source.exists():
+            result = json.loads(source.read_text("utf-8"))
+            (PAGES / f"{name}.md").write_text(f"# {title}\n\n{render(result)}\n{provenance(result)}", "utf-8")
+            print(PAGES / f"{name}.md")
+
+
+if __name__ == "__main__":
+    main()
