@@ -21,7 +21,8 @@ def advantages(
     out = torch.empty_like(delta)
     following = torch.zeros_like(delta[0])
     for t in reversed(range(len(delta))):
-        following = torch.addcmul(delta[t], carry[t], following, out=out[t])
+        following = delta[t] + carry[t] * following  # not fused: rounded as SB3 rounds it
+        out[t] = following
     return out
 
 

@@ -95,7 +95,7 @@ class TwoHeads(ActorCriticPolicy):
         pi, vf = self._latents(obs, detach_encoder=detach_encoder)
         if isinstance(self.action_dist, CategoricalDistribution):
             log_probs = self._log_probs(pi)
-            entropy = -(log_probs * log_probs.exp()).sum(-1)
+            entropy = -(log_probs * torch.softmax(log_probs, dim=-1)).sum(-1)
             return self._values(vf), log_probs.gather(1, actions.reshape(-1, 1))[:, 0], entropy
         distribution = self._distribution(pi)
         flat = actions.flatten(1)  # SB3's distributions know actions as vectors, and single bits as floats

@@ -299,7 +299,8 @@ class PPO(SB3PPO):
         optimizer = self.policy.optimizer
         optimizer.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], self.max_grad_norm)
+        own = optimizer.param_groups[2]["params"]  # in SB3's order, as a sum of squares depends on it
+        torch.nn.utils.clip_grad_norm_([*self.policy.parameters(), *own], self.max_grad_norm)
         optimizer.step()
         if self._objective_active:
             assert self.objective is not None
