@@ -161,6 +161,18 @@ def trained(cls: type[SB3PPO], env: VecEnv, policy: str = "MlpPolicy", rollouts:
 
 
 @pytest.mark.parametrize("env_id", WORLDS)
+def test_one_copy_learns_as_in_sb3_bit_for_bit(env_id: str) -> None:
+    """Where a rollout has at most one time limit (several are valued in one batch, which rounds otherwise) and the
+    loss no entropy term (whose gradient is summed in another order)."""
+
+    def world() -> VecEnv:
+        return make_vec_env(env_id, 1, seed=3)
+
+    theirs, ours = (trained(cls, world(), rollouts=12, ent_coef=0.0) for cls in (SB3PPO, PPO))
+    assert all(torch.equal(value, weights(ours)[name]) for name, value in weights(theirs).items())
+
+
+@pytest.mark.parametrize("env_id", WORLDS)
 def test_weights_after_an_update_are_sb3s(env_id: str) -> None:
     def world() -> VecEnv:
         return make_vec_env(env_id, 4, seed=3, env_kwargs=WORLDS[env_id])
