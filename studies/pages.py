@@ -85,10 +85,11 @@ def deep_sea(result: dict[str, Any]) -> str:
     rows = [
         (r["size"], f"`{r['arm']}`", f"{r['solved']} of {r['of']}", r["median_episode"] or "-") for r in result["rows"]
     ]
+    seeds = sorted({run["seed"] for run in result["runs"]})
     return (
         "Solved: the first episode at which less than nine tenths of all episodes so far were bad, within 10,000 "
         "episodes (bsuite's rule). One setting for all arms and sizes, found on size 20 with seeds 0 to 2; the seeds of "
-        f"this table are {min(a['seed'] for a in result['runs'])} to {max(a['seed'] for a in result['runs'])}.\n\n"
+        f"this table are {seeds[0]} to {seeds[-1]}.\n\n"
     ) + grid(["size", "arm", "solved", "median episode"], rows)
 
 
