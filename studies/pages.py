@@ -88,8 +88,8 @@ def deep_sea(result: dict[str, Any]) -> str:
     seeds = sorted({run["seed"] for run in result["runs"]})
     return (
         "Solved: the first episode at which less than nine tenths of all episodes so far were bad, within 10,000 "
-        "episodes (bsuite's rule). One setting for all arms and sizes, found on size 20 with seeds 0 to 2; the seeds of "
-        f"this table are {seeds[0]} to {seeds[-1]}.\n\n"
+        "episodes (bsuite's rule). One setting for all arms and sizes, found on size 20 with seeds 0 to 2; the seeds "
+        f"of this table are {seeds[0]} to {seeds[-1]}.\n\n"
     ) + grid(["size", "arm", "solved", "median episode"], rows)
 
 
