@@ -10,6 +10,7 @@ looks. Three nested objects fit in an int32, which every array format can store.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -38,8 +39,8 @@ def _view_table() -> np.ndarray:
 VIEW = _view_table()
 
 
-def word_of(thing: Any, marked: Any = None, depth: int = 0) -> int:
-    """The word of a Minigrid object (`None` is the empty cell); `marked` is the task's own object.
+def word_of(thing: Any, is_marked: Callable[[Any], bool] = lambda _: False, depth: int = 0) -> int:
+    """The word of a Minigrid object (`None` is the empty cell); `is_marked` tells the task's own object.
 
     Raises:
         ValueError: for more than three nested objects, or a door that is open and locked at once.
@@ -49,8 +50,8 @@ def word_of(thing: Any, marked: Any = None, depth: int = 0) -> int:
     if depth == MAX_NESTING:
         raise ValueError(f"a cell holds at most {MAX_NESTING} nested objects")
     kind = _door_kind(thing) if thing.type == "door" else KIND_OF_TYPE[thing.type]
-    byte = MARK * (thing is marked) | kind << 3 | _COLOUR_OF_NAME[thing.color]
-    return byte + (word_of(thing.contains, marked, depth + 1) << 8 if kind == BOX else 0)
+    byte = MARK * is_marked(thing) | kind << 3 | _COLOUR_OF_NAME[thing.color]
+    return byte + (word_of(thing.contains, is_marked, depth + 1) << 8 if kind == BOX else 0)
 
 
 def _door_kind(door: Any) -> int:

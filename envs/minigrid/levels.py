@@ -15,18 +15,19 @@ import tempfile
 import zipfile
 import zlib
 from contextlib import suppress
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, fields
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from envs.minigrid import IDS
+from envs.minigrid import IDS, missions
 from envs.minigrid.codes import BOX, DOOR_CLOSED, DOOR_LOCKED, DOOR_OPEN, WALL, word_of
-from envs.minigrid.tasks import RULE_OF_CLASS, Task, marked_object, task_of
+from envs.minigrid.tasks import RULE_OF_CLASS, Task, is_marked, obstacles_of, places_of, task_of
 
-SCHEMA = 1  # of the cached file; raise it whenever words, seeds or the split change
+SCHEMA = 2  # of the cached file; raise it whenever words, seeds or the split change
 SEED = 20261100  # of the sequence of level seeds
 EVAL_MINIMUM = 32  # fewer evaluation levels than this are no test of generalisation
 UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError)
@@ -34,17 +35,22 @@ UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.
 
 @dataclass(frozen=True)
 class Levels:
-    """L starting states: grids [L, width * height] int32 words, row by row; bodies [L, 4] int64 (x, y, direction,
-    word in the hands)."""
+    """L starting states, whose cells are numbered y * width + x.
+
+    grids [L, width * height] int32: words; bodies [L, 6] int64: x, y, direction, word in the hands, TARGET and OTHER
+    (cells, or -1); missions [L, M] int64: tokens; obstacles [L, K] int64: cells, in the order in which they move.
+    """
 
     grids: np.ndarray
     bodies: np.ndarray
+    missions: np.ndarray
+    obstacles: np.ndarray
 
     def __len__(self) -> int:
         return len(self.grids)
 
     def __getitem__(self, index: np.ndarray | slice) -> Levels:
-        return Levels(np.ascontiguousarray(self.grids[index]), np.ascontiguousarray(self.bodies[index]))
+        return Levels(*(np.ascontiguousarray(getattr(self, field.name)[index]) for field in fields(self)))
 
 
 @dataclass(frozen=True)
@@ -88,19 +94,17 @@ def generate(env_id: str, kwargs: dict[str, Any], wanted: int) -> tuple[Task, Le
     env = new_env(env_id, kwargs)
     task = task_of(env)
     env.gen_obs = lambda: None  # the first view costs as much as a level and draws nothing
-    found: dict[bytes, tuple[np.ndarray, np.ndarray]] = {}
+    found: dict[bytes, Levels] = {}
     fruitless = 0
     for seed in np.random.SeedSequence(SEED).generate_state(8 * wanted + 512):
         if len(found) == wanted or fruitless > 512 + 4 * len(found):
             break
         with suppress(RecursionError):  # Minigrid's own sign that it could not place something
             env.reset(seed=int(seed))
-            grid, body = state_of(env, task.rule)
-            before = len(found)
-            found.setdefault(grid.tobytes() + body.tobytes(), (grid, body))
+            level, before = level_of(env, task.rule), len(found)
+            found.setdefault(level.grids.tobytes() + level.bodies.tobytes(), level)  # same wording or not
             fruitless = 0 if len(found) > before else fruitless + 1
-    grids, bodies = zip(*found.values(), strict=True)
-    return task, Levels(np.stack(grids), np.stack(bodies))
+    return task, Levels(*(np.concatenate(arrays) for arrays in zip(*map(arrays_of, found.values()), strict=True)))
 
 
 def new_env(env_id: str, kwargs: dict[str, Any]) -> Any:
@@ -113,16 +117,28 @@ def new_env(env_id: str, kwargs: dict[str, Any]) -> Any:
     return load_env_creator(str(spec.entry_point))(**{**spec.kwargs, **kwargs})
 
 
+def arrays_of(levels: Levels) -> tuple[np.ndarray, ...]:
+    """grids, bodies, missions, obstacles."""
+    return levels.grids, levels.bodies, levels.missions, levels.obstacles
+
+
 def state_of(env: Any, rule: int) -> tuple[np.ndarray, np.ndarray]:
-    """(grid [width * height] int32, body [4] int64) of an unwrapped Minigrid environment."""
-    marked = marked_object(env, rule)
+    """(grid [width * height] int32, body [6] int64) of an unwrapped Minigrid environment."""
+    marked = partial(is_marked, env, rule)
     grid = np.zeros(env.width * env.height, np.int32)
     occupied = [(cell, word_of(thing, marked)) for cell, thing in enumerate(env.grid.grid) if thing is not None]
     if occupied:
         cells, words = zip(*occupied, strict=True)
         grid[list(cells)] = words
     x, y = env.agent_pos
-    return grid, np.array([x, y, env.agent_dir, word_of(env.carrying, marked)], np.int64)
+    return grid, np.array([x, y, env.agent_dir, word_of(env.carrying, marked), *places_of(env, rule)], np.int64)
+
+
+def level_of(env: Any, rule: int) -> Levels:
+    """The present state of an unwrapped Minigrid environment, as one level."""
+    grid, body = state_of(env, rule)
+    obstacles = np.array(obstacles_of(env, rule), np.int64)
+    return Levels(grid[None], body[None], missions.tokens(env.mission, rule)[None], obstacles[None])
 
 
 def split(task: Task, levels: Levels, train_size: int, eval_size: int) -> Pool:
@@ -154,25 +170,34 @@ def _read(path: Path, key: str) -> tuple[Task, Levels] | None:
     """What the file holds, or None where it is missing, damaged or about something else."""
     try:
         with np.load(path, allow_pickle=False) as file:
-            facts, grids, bodies = file["task"], file["grids"], file["bodies"]
+            facts, levels = file["task"], Levels(*(file[field.name] for field in fields(Levels)))
             if file["key"].tobytes() != key.encode():
                 return None
         width, height, max_steps, see_through, rule = (int(fact) for fact in facts)
         task = Task(width, height, max_steps, bool(see_through), rule)
     except UNREADABLE:
         return None
-    return (task, Levels(grids, bodies)) if _is_sound(task, grids, bodies) else None
+    return (task, levels) if _is_sound(task, levels) else None
 
 
-def _is_sound(task: Task, grids: np.ndarray, bodies: np.ndarray) -> bool:
+def _is_sound(task: Task, levels: Levels) -> bool:
     """Compiled code trusts these arrays with memory addresses, so it must not see others."""
-    shapes = (len(bodies), task.width * task.height) == grids.shape and bodies.shape[1:] == (4,) and len(bodies) > 0
-    if not shapes or grids.dtype != np.int32 or bodies.dtype != np.int64 or task.rule not in RULE_OF_CLASS.values():
+    grids, bodies, cells = levels.grids, levels.bodies, task.width * task.height
+    if task.rule not in RULE_OF_CLASS.values() or any(array.ndim != 2 for array in arrays_of(levels)):
         return False
+    widths = (cells, 6, missions.LONGEST.get(task.rule, 0), levels.obstacles.shape[1])
+    types = (np.int32, np.int64, np.int64, np.int64)
+    for array, width, dtype in zip(arrays_of(levels), widths, types, strict=True):
+        if array.shape != (len(grids), width) or array.dtype != dtype or len(grids) == 0:
+            return False
     inside = (bodies[:, :3] >= 0) & (bodies[:, :3] < (task.width, task.height, 4))
+    known = (levels.missions >= 0) & (levels.missions <= len(missions.WORDS))
     kinds, colours = (grids >> 3) & 15, grids & 7
     nested = (grids >> 8 == 0) | (kinds == BOX)
-    return bool(inside.all() and (kinds <= WALL).all() and (colours < 6).all() and (grids >= 0).all() and nested.all())
+    placed = (bodies[:, 4:] >= -1) & (bodies[:, 4:] < cells)
+    moved = (levels.obstacles >= 0) & (levels.obstacles < cells)
+    whole = (inside, placed, moved, known, kinds <= WALL, colours < 6, grids >= 0, nested)
+    return all(bool(part.all()) for part in whole)
 
 
 def _write(path: Path, key: str, task: Task, levels: Levels) -> None:
@@ -183,9 +208,7 @@ def _write(path: Path, key: str, task: Task, levels: Levels) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
             temporary = file.name
-            np.savez_compressed(
-                file, key=np.frombuffer(key.encode(), np.uint8), task=facts, grids=levels.grids, bodies=levels.bodies
-            )
+            np.savez_compressed(file, key=np.frombuffer(key.encode(), np.uint8), task=facts, **vars(levels))
         os.replace(temporary, path)
     except OSError:
         if temporary is not None:

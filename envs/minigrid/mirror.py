@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from envs.minigrid.levels import Levels, Pool, state_of
+from envs.minigrid.levels import Pool, level_of
 from envs.minigrid.physics import STEPS
 from envs.minigrid.tasks import task_of
 from envs.minigrid.world import MiniGridWorld
@@ -26,8 +26,7 @@ def mirror_of(env: Any) -> MiniGridWorld:
     """
     env = env.unwrapped
     task = task_of(env)
-    grid, body = state_of(env, task.rule)
-    level = Levels(grid[None], body[None])
+    level = level_of(env, task.rule)
     world = MiniGridWorld(Pool(task, level, level, "shared (1)"), 1, split="eval")
     world.reset(seed=0)
     world.bodies[0, STEPS] = world.episode_lengths[0] = env.step_count

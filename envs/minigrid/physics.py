@@ -1,7 +1,8 @@
 """One step and one view of a Minigrid world, compiled, written on arrays.
 
 Each copy has a row of `grids` (its words, padded by six cells of wall so that no view needs a bounds test) and a row
-of `bodies` (position, direction, hands, steps). Reward of success: 1 - 0.9 * (steps / max_steps), in float64.
+of `bodies` (position, direction, hands, steps, and two places that the task is about). Reward of success:
+1 - 0.9 * (steps / max_steps), in float64.
 
 Source: minigrid 3.2, `MiniGridEnv.step`, `MiniGridEnv.gen_obs_grid`, `Grid.process_vis`. We do the visibility of a
 row of seven cells with bits: light floods along the row through clear cells (a Kogge-Stone fill), first rightwards,
@@ -26,20 +27,21 @@ from envs.minigrid.codes import (
     OUTSIDE,
     VIEW,
 )
-from envs.minigrid.tasks import OPEN, PICK, Task
+from envs.minigrid.tasks import AVOID, FETCH, GO_TO, MEMORY, OPEN, OPEN_IN_ORDER, PICK, PUT_NEAR, Task
 
 LEFT, RIGHT, FORWARD, PICKUP, DROP, TOGGLE, DONE = range(7)
-POSITION, DIRECTION, HANDS, STEPS = range(4)  # columns of `bodies`, int64
-WIDTH, HEIGHT, PITCH, MAX_STEPS, SEE_THROUGH, RULE = range(6)  # entries of `rules`, int64
+POSITION, DIRECTION, HANDS, STEPS, TARGET, OTHER = range(6)  # columns of `bodies`, int64; the last two: cell or -1
+WIDTH, HEIGHT, PITCH, MAX_STEPS, SEE_THROUGH, RULE, ACTIONS = range(7)  # entries of `rules`, int64
 NOTHING, SUCCESS, DEATH = range(3)  # outcomes of a move
+TRIES = 101  # of an obstacle to move
 PAD = 6  # a view reaches six cells ahead
 OPENING = (DOOR_OPEN ^ DOOR_CLOSED) << 3  # the bits in which an open and a closed door differ
 
 
 def rules_of(task: Task) -> np.ndarray:
-    """The task as the [6] int64 array that the kernels read."""
-    pitch = task.width + 2 * PAD
-    return np.array([task.width, task.height, pitch, task.max_steps, task.see_through, task.rule], np.int64)
+    """The task as the [7] int64 array that the kernels read."""
+    facts = (task.width, task.height, task.width + 2 * PAD, task.max_steps, task.see_through, task.rule, task.actions)
+    return np.array(facts, np.int64)
 
 
 def empty_grids(task: Task, num_envs: int) -> np.ndarray:
@@ -87,8 +89,8 @@ def marked_door_open(grid):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def move(grid, body, action, rules):  # type: ignore[no-untyped-def]
-    """Apply `action` to one copy (`grid` and `body` change in place); returns the outcome."""
+def act(grid, body, action, rules):  # type: ignore[no-untyped-def]
+    """What every task shares, with the rules REACH, PICK and OPEN; returns the outcome."""
     body[STEPS] += 1
     front = body[POSITION] + ahead(body[DIRECTION], rules[PITCH])
     word = np.int64(grid[front])
@@ -120,18 +122,96 @@ def move(grid, body, action, rules):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def advance(grids, bodies, rules, actions, rewards, terminated, truncated):  # type: ignore[no-untyped-def]
+def distance(cell, other, pitch):  # type: ignore[no-untyped-def]
+    """(columns, rows) between two cells of a padded grid."""
+    return abs(cell % pitch - other % pitch), abs(cell // pitch - other // pitch)
+
+
+@njit(cache=True)
+def act_by_rule(grid, body, action, rules):  # type: ignore[no-untyped-def]
+    """`act` with the other rules, which look at the state before it or after it."""
+    rule, pitch, target, other = rules[RULE], rules[PITCH], body[TARGET], body[OTHER]
+    held, was_open = body[HANDS], rule == OPEN_IN_ORDER and kind_of(grid[target]) == DOOR_OPEN
+    other_was_open = rule == OPEN_IN_ORDER and kind_of(grid[other]) == DOOR_OPEN
+    outcome = act(grid, body, TOGGLE if rule == MEMORY and action == PICKUP else action, rules)
+    hands, position = body[HANDS], body[POSITION]
+    if rule == FETCH and hands != 0:
+        return SUCCESS if hands & MARK else DEATH
+    if rule == GO_TO and action == TOGGLE:
+        return DEATH
+    if rule == GO_TO and action == DONE:
+        across, down = distance(position, target, pitch)
+        return SUCCESS if across + down == 1 else DEATH
+    if rule == PUT_NEAR and action == PICKUP and hands != 0 and hands & MARK == 0:
+        return DEATH
+    if rule == PUT_NEAR and action == DROP and held != 0:
+        across, down = distance(position + ahead(body[DIRECTION], pitch), target, pitch)
+        return SUCCESS if hands == 0 and across <= 1 and down <= 1 else DEATH
+    if rule == OPEN_IN_ORDER and kind_of(grid[other]) == DOOR_OPEN:
+        return SUCCESS if was_open else DEATH
+    if rule == OPEN_IN_ORDER and other_was_open and kind_of(grid[target]) == DOOR_OPEN:
+        return DEATH
+    if rule == MEMORY and position in (target, other):
+        return SUCCESS if position == target else DEATH
+    return outcome
+
+
+@njit(cache=True)
+def move(grid, body, action, rules):  # type: ignore[no-untyped-def]
+    """Apply `action` to one copy (`grid` and `body` change in place); returns the outcome. Obstacles stand still, and
+    running into one is NOTHING here: see `advance`."""
+    if rules[RULE] <= OPEN:
+        return act(grid, body, action, rules)
+    return act_by_rule(grid, body, action, rules)
+
+
+@njit(cache=True)
+def mixed(state):  # type: ignore[no-untyped-def]
+    """SplitMix64's output for a state (Steele, Lea & Flood 2014)."""
+    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return state ^ (state >> np.uint64(31))
+
+
+@njit(cache=True)
+def stir(grid, position, obstacles, pitch, chance):  # type: ignore[no-untyped-def]
+    """Each obstacle in turn goes to an empty cell of the 3 x 3 around it, or stays after 101 vain tries; the tries are
+    the stream of SplitMix64 from the word `chance`."""
+    for k in range(len(obstacles)):
+        old = obstacles[k]
+        for _ in range(TRIES):
+            chance += np.uint64(0x9E3779B97F4A7C15)
+            ninth = np.int64(((mixed(chance) >> np.uint64(32)) * np.uint64(9)) >> np.uint64(32))
+            cell = old + (ninth // 3 - 1) * pitch + ninth % 3 - 1
+            if grid[cell] == 0 and cell != position:
+                grid[cell], grid[old], obstacles[k] = grid[old], 0, cell
+                break
+
+
+@njit(cache=True)
+def runs_into(grid, body, pitch):  # type: ignore[no-untyped-def]
+    """Is what lies ahead neither empty nor a goal?"""
+    word = grid[body[POSITION] + ahead(body[DIRECTION], pitch)]
+    return word != 0 and kind_of(word) != GOAL
+
+
+@njit(cache=True)
+def advance(grids, bodies, rules, obstacles, chance, actions, rewards, terminated, truncated):  # type: ignore[no-untyped-def]
     """Move every copy; fills the three outputs [N]; returns the number of ended copies, or -1 (nothing moved) if an
-    action is outside 0..6."""
+    action does not exist. `obstacles` [N, K] int64 cells and `chance` [N] uint64 words are for the rule AVOID."""
     for action in actions:
-        if action < LEFT or action > DONE:
+        if action < LEFT or action >= rules[ACTIONS]:
             return -1
     ended = 0
     for n in range(len(actions)):
+        hit = False
+        if rules[RULE] == AVOID:  # Minigrid judges what was ahead before the obstacles moved
+            hit = actions[n] == FORWARD and runs_into(grids[n], bodies[n], rules[PITCH])
+            stir(grids[n], bodies[n, POSITION], obstacles[n], rules[PITCH], chance[n])
         outcome = move(grids[n], bodies[n], actions[n], rules)
         steps = bodies[n, STEPS]
-        rewards[n] = 1 - 0.9 * (steps / rules[MAX_STEPS]) if outcome == SUCCESS else 0.0
-        terminated[n], truncated[n] = outcome != NOTHING, steps >= rules[MAX_STEPS]
+        rewards[n] = -1.0 if hit else 1 - 0.9 * (steps / rules[MAX_STEPS]) if outcome == SUCCESS else 0.0
+        terminated[n], truncated[n] = hit or outcome != NOTHING, steps >= rules[MAX_STEPS]
         ended += terminated[n] or truncated[n]
     return ended
 
@@ -196,6 +276,12 @@ def look(grids, bodies, rules, copies, image, direction):  # type: ignore[no-unt
 
 
 @njit(cache=True)
+def padded(cell, width):  # type: ignore[no-untyped-def]
+    """The index in a padded grid of cell number y * width + x; -1 stays -1."""
+    return (cell // width + PAD) * (width + 2 * PAD) + cell % width + PAD if cell >= 0 else -1
+
+
+@njit(cache=True)
 def begin(grids, bodies, rules, copies, level_grids, level_bodies, drawn):  # type: ignore[no-untyped-def]
     """Put the k-th of `copies` at the start of level `drawn[k]`."""
     width, pitch = rules[WIDTH], rules[PITCH]
@@ -206,5 +292,6 @@ def begin(grids, bodies, rules, copies, level_grids, level_bodies, drawn):  # ty
             for x in range(width):  # a slice would take two seconds longer to compile
                 grids[n, start + x] = level_grids[level, y * width + x]
         body = level_bodies[level]
-        bodies[n, POSITION] = (body[1] + PAD) * pitch + body[0] + PAD
+        bodies[n, POSITION] = padded(body[1] * width + body[0], width)
         bodies[n, DIRECTION], bodies[n, HANDS], bodies[n, STEPS] = body[2], body[3], 0
+        bodies[n, TARGET], bodies[n, OTHER] = padded(body[4], width), padded(body[5], width)

@@ -8,14 +8,15 @@ import numpy as np
 from gymnasium import spaces
 
 from envs.batched import BatchedWorld, Observation
-from envs.minigrid import physics, planner
+from envs.minigrid import missions, physics, planner
 from envs.minigrid.codes import BOX, DOOR_CLOSED, DOOR_LOCKED, DOOR_OPEN, KEY
 from envs.minigrid.levels import Pool
 from envs.minigrid.physics import DIRECTION, HANDS, PAD, PITCH, POSITION
-from envs.minigrid.tasks import VIEW_SIZE
+from envs.minigrid.tasks import AVOID, OPEN, PICK, REACH, VIEW_SIZE
 
 Split = Literal["train", "eval"]
 COLOURS = 6
+SAVED = ("grids", "bodies", "obstacles", "drawn", "episodes")
 ABSENT = 3  # a door state: this level has fewer doors
 
 
@@ -61,25 +62,28 @@ class MiniGridWorld(BatchedWorld):
         ValueError: for an unknown split.
     """
 
-    has_oracle = True
-
     def __init__(self, pool: Pool, num_envs: int, *, split: Split = "train", emit_labels: bool = False) -> None:
         view = spaces.Box(0, 10, (VIEW_SIZE, VIEW_SIZE, 3), np.uint8)
-        observation_space = spaces.Dict({"image": view, "direction": spaces.Discrete(4)})
-        super().__init__(num_envs, observation_space, spaces.Discrete(physics.DONE + 1), emit_labels=emit_labels)
+        parts: dict[str, spaces.Space] = {"image": view, "direction": spaces.Discrete(4)}
+        observation_space = spaces.Dict(parts | missions.space(pool.task.rule))
+        super().__init__(num_envs, observation_space, spaces.Discrete(pool.task.actions), emit_labels=emit_labels)
         if split not in ("train", "eval"):
             raise ValueError(f'split must be "train" or "eval", got {split!r}')
         self.task, self.split, self.levels_note = pool.task, split, pool.note
         self.levels = pool.train if split == "train" else pool.evaluation
         self.doors = pool.doors
+        self.has_oracle = pool.task.rule in getattr(planner, "RULES", (REACH, PICK, OPEN))
+        self.speaks = self.levels.missions.shape[1] > 0
         self.label_spaces = self._label_spaces()
         self.rules = physics.rules_of(pool.task)
         self.grids = physics.empty_grids(pool.task, num_envs)
-        self.bodies = np.zeros((num_envs, 4), np.int64)
+        self.bodies = np.zeros((num_envs, 6), np.int64)
+        self.obstacles = np.zeros((num_envs, self.levels.obstacles.shape[1]), np.int64)
         self.drawn = np.zeros(num_envs, np.int64)  # each copy's level
         self.episodes = np.zeros(num_envs, np.int64)  # begun since `reset`
         self._everyone = np.arange(num_envs)
         self._actions = np.zeros(num_envs, np.int64)
+        self._chance = np.zeros(num_envs, np.uint64)
         self._success = np.zeros(num_envs, bool)
 
     def _label_spaces(self) -> dict[str, spaces.Space]:
@@ -87,8 +91,9 @@ class MiniGridWorld(BatchedWorld):
             "position": spaces.MultiDiscrete([self.task.width, self.task.height]),
             "direction": spaces.Discrete(4),
             "carrying": spaces.Discrete(1 + 3 * COLOURS),
-            "distance_to_goal": spaces.Box(-1, np.inf, (), np.float32),
         }
+        if self.has_oracle:
+            found["distance_to_goal"] = spaces.Box(-1, np.inf, (), np.float32)
         return found | ({"door_states": spaces.MultiDiscrete([ABSENT + 1] * self.doors)} if self.doors else {})
 
     # ------------------------------------------------------------------ episodes
@@ -106,6 +111,9 @@ class MiniGridWorld(BatchedWorld):
         self.episodes[copies] += 1
         grids, bodies = self.levels.grids, self.levels.bodies
         physics.begin(self.grids, self.bodies, self.rules, copies, grids, bodies, self.drawn[copies])
+        if self.task.rule == AVOID:
+            rows, columns = np.divmod(self.levels.obstacles[self.drawn[copies]], self.task.width)
+            self.obstacles[copies] = (rows + PAD) * self.rules[PITCH] + columns + PAD
 
     def _advance(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return self._move(actions)[:3]
@@ -116,11 +124,14 @@ class MiniGridWorld(BatchedWorld):
         if actions.shape != (self.num_envs,) or actions.dtype.kind not in "iu":
             raise ValueError(f"actions must be [{self.num_envs}] integers, got {actions.dtype} {actions.shape}")
         self._actions[:] = actions  # always the same memory layout, hence never a second compilation
+        if self.task.rule == AVOID:
+            self._chance[:] = self.np_random.integers(2**64, size=self.num_envs, dtype=np.uint64)
         rewards = np.empty(self.num_envs)
         terminated, truncated = np.empty(self.num_envs, bool), np.empty(self.num_envs, bool)
-        ended = physics.advance(self.grids, self.bodies, self.rules, self._actions, rewards, terminated, truncated)
+        state = self.grids, self.bodies, self.rules, self.obstacles, self._chance
+        ended = physics.advance(*state, self._actions, rewards, terminated, truncated)
         if ended < 0:
-            raise ValueError(f"actions must lie in 0..{physics.DONE}, got {actions.min()}..{actions.max()}")
+            raise ValueError(f"actions must lie in 0..{self.task.actions - 1}, got {actions.min()}..{actions.max()}")
         self._success = rewards > 0
         return rewards, terminated, truncated, ended
 
@@ -130,6 +141,8 @@ class MiniGridWorld(BatchedWorld):
             "direction": np.empty(self.num_envs, np.int64),
         }
         self._look(self._everyone, obs)
+        if self.speaks:
+            obs["mission"] = self.levels.missions[self.drawn]
         return obs
 
     def _look(self, copies: np.ndarray, obs: dict[str, np.ndarray]) -> None:
@@ -154,6 +167,8 @@ class MiniGridWorld(BatchedWorld):
             obs = {name: value.copy() for name, value in obs.items()}
             obs["image"][copies] = 0
             self._look(copies, obs)
+            if self.speaks:
+                obs["mission"][copies] = self.levels.missions[self.drawn[copies]]
         return obs, rewards, terminated, truncated, infos
 
     # ------------------------------------------------------------------ ground truth
@@ -171,8 +186,9 @@ class MiniGridWorld(BatchedWorld):
             "position": np.stack([columns - PAD, rows - PAD], axis=1),
             "direction": self.bodies[:, DIRECTION].copy(),
             "carrying": np.where((kind >= KEY) & (kind <= BOX), 1 + COLOURS * (kind - KEY) + colour, 0),
-            "distance_to_goal": self._plans(planner.MOST_LEGS)[1].astype(np.float32),
         }
+        if self.has_oracle:
+            found["distance_to_goal"] = self._plans(planner.MOST_LEGS)[1].astype(np.float32)
         return found | ({"door_states": self._door_states()} if self.doors else {})
 
     def _door_states(self) -> np.ndarray:
@@ -183,7 +199,7 @@ class MiniGridWorld(BatchedWorld):
 
     def oracle(self) -> np.ndarray:
         """[N] int64: the first action of the planner's plan; "done" where there is no way."""
-        return self._plans(1)[0]
+        return self._plans(1)[0] if self.has_oracle else super().oracle()
 
     def _plans(self, most_legs: int) -> tuple[np.ndarray, np.ndarray]:
         actions, lengths = np.empty(self.num_envs, np.int64), np.empty(self.num_envs, np.int64)
@@ -194,7 +210,7 @@ class MiniGridWorld(BatchedWorld):
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """Grids, bodies, levels drawn, episodes begun, the last step's success, returns and lengths."""
-        mine = {name: getattr(self, name).copy() for name in ("grids", "bodies", "drawn", "episodes")}
+        mine = {name: getattr(self, name).copy() for name in SAVED}
         return super().state_dict() | mine | {"success": self._success.copy()}
 
     def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
@@ -203,7 +219,7 @@ class MiniGridWorld(BatchedWorld):
         Raises:
             ValueError: if it belongs to another task or number of copies, or points outside the grid.
         """
-        for name in ("grids", "bodies", "drawn", "episodes"):
+        for name in SAVED:
             if state[name].shape != getattr(self, name).shape:
                 raise ValueError(f"{name} has shape {state[name].shape}, this world needs {getattr(self, name).shape}")
         rows, columns = np.divmod(state["bodies"][:, POSITION], self.rules[PITCH])
@@ -211,6 +227,6 @@ class MiniGridWorld(BatchedWorld):
         if not inside.all() or not np.isin(state["bodies"][:, DIRECTION], range(4)).all():
             raise ValueError("the saved state has an agent outside the grid")
         super().load_state_dict(state)
-        for name in ("grids", "bodies", "drawn", "episodes"):
+        for name in SAVED:
             getattr(self, name)[:] = state[name]
         self._success = state["success"].copy()
