@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS := 1
 
 .PHONY: install demo test check bench clean study-sb3 study-deep-sea study-labels study-kill study-parity
+.PHONY: study-time-to-solve study-how-far
 
 PIP = $(BIN)/pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
 
@@ -50,6 +51,12 @@ study-kill: install
 
 study-parity: install
 	$(BIN)/python -m benchmarks.parity
+
+study-time-to-solve: install
+	$(BIN)/python -m studies.time_to_solve
+
+study-how-far: install
+	$(BIN)/python -m studies.how_far
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
