@@ -83,7 +83,6 @@ class MiniGridWorld(BatchedWorld):
         self.episodes = np.zeros(num_envs, np.int64)  # begun since `reset`
         self._everyone = np.arange(num_envs)
         self._actions = np.zeros(num_envs, np.int64)
-        self._chance = np.zeros(num_envs, np.uint64)
         self._success = np.zeros(num_envs, bool)
 
     def _label_spaces(self) -> dict[str, spaces.Space]:
@@ -124,16 +123,24 @@ class MiniGridWorld(BatchedWorld):
         if actions.shape != (self.num_envs,) or actions.dtype.kind not in "iu":
             raise ValueError(f"actions must be [{self.num_envs}] integers, got {actions.dtype} {actions.shape}")
         self._actions[:] = actions  # always the same memory layout, hence never a second compilation
-        if self.task.rule == AVOID:
-            self._chance[:] = self.np_random.integers(2**64, size=self.num_envs, dtype=np.uint64)
         rewards = np.empty(self.num_envs)
         terminated, truncated = np.empty(self.num_envs, bool), np.empty(self.num_envs, bool)
-        state = self.grids, self.bodies, self.rules, self.obstacles, self._chance
-        ended = physics.advance(*state, self._actions, rewards, terminated, truncated)
+        hit = self._stir() if self.task.rule == AVOID else None
+        ended = physics.advance(self.grids, self.bodies, self.rules, self._actions, rewards, terminated, truncated)
         if ended < 0:
             raise ValueError(f"actions must lie in 0..{self.task.actions - 1}, got {actions.min()}..{actions.max()}")
+        if hit is not None:
+            rewards[hit], terminated = -1.0, terminated | hit
+            ended = np.count_nonzero(terminated | truncated)
         self._success = rewards > 0
         return rewards, terminated, truncated, ended
+
+    def _stir(self) -> np.ndarray:
+        """Move the obstacles by chance; [N] bool: who is about to run into what was ahead of him before that."""
+        chance = self.np_random.integers(2**64, size=self.num_envs, dtype=np.uint64)
+        hit = np.zeros(self.num_envs, bool)
+        physics.stir(self.grids, self.bodies, self.rules, self.obstacles, chance, self._actions, hit)
+        return hit
 
     def _observe(self) -> Observation:
         obs: dict[str, np.ndarray] = {
