@@ -9,3 +9,11 @@ from gymnasium.envs.registration import register, registry
 for _id, _module, _class in [("DeepSea-v0", "deep_sea", "DeepSea")]:
     if _id not in registry:
         register(id=_id, entry_point=f"envs.{_module}:make_single", vector_entry_point=f"envs.{_module}:{_class}")
+
+# Sizes of MultiRoom that papers on exploration use and Minigrid has no id for (Raileanu & Rocktaeschel 2020, Zhang et
+# al. 2021): (rooms, largest room).
+for _rooms, _size in [(7, 8), (10, 10), (12, 10)]:
+    _id = f"MiniGrid-MultiRoom-N{_rooms}-S{_size}-v0"
+    _kwargs = {"minNumRooms": _rooms, "maxNumRooms": _rooms, "maxRoomSize": _size}
+    if _id not in registry:
+        register(id=_id, entry_point="minigrid.envs:MultiRoomEnv", kwargs=_kwargs)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import io
 import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from sandbox import registry
 from sandbox.errors import NoResources, UsageError
@@ -31,9 +33,25 @@ def show(kind: str, root: Path, plugins: list[Path], output: str) -> None:
 def part_rows(kind: str) -> list[Row]:
     """name and summary of each; `agents` are the bases of an agent's name."""
     if kind == "worlds":
-        return [{"name": name, "summary": summary} for name, summary in registry.worlds()]
+        return world_rows()
     kinds = ("learners", "supervised", "reference") if kind == "agents" else (kind,)
     return [{"name": name, "summary": registry.summary(k, name)} for k in kinds for name in registry.names(k)]
+
+
+def world_rows() -> list[Row]:
+    """name and summary of each world; of Minigrid's ids that are not batched, why they are not."""
+    rows = [{"name": name, "summary": summary} for name, summary in registry.worlds()]
+    for why, names in _literal(registry.ROOT / "envs" / "minigrid" / "__init__.py", "NOT_BATCHED").items():
+        rows += [{"name": name, "summary": f"Stepped by Minigrid itself: {why}."} for name in names]
+    return rows
+
+
+def _literal(path: Path, name: str) -> Any:
+    """The value of a literal constant of a file, without importing it."""
+    for node in ast.parse(path.read_bytes()).body:
+        if isinstance(node, ast.Assign) and name in [part.id for part in node.targets if isinstance(part, ast.Name)]:
+            return ast.literal_eval(node.value)
+    raise KeyError(f"{path} has no literal {name}")
 
 
 def run_rows(root: Path) -> list[Row]:

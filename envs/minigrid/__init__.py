@@ -30,6 +30,9 @@ IDS = (
     "MiniGrid-MultiRoom-N4-S5-v0",
     "MiniGrid-MultiRoom-N4-S5-v1",
     "MiniGrid-MultiRoom-N6-v0",
+    "MiniGrid-MultiRoom-N7-S8-v0",
+    "MiniGrid-MultiRoom-N10-S10-v0",
+    "MiniGrid-MultiRoom-N12-S10-v0",
     "MiniGrid-SimpleCrossingS9N1-v0",
     "MiniGrid-SimpleCrossingS9N2-v0",
     "MiniGrid-SimpleCrossingS9N3-v0",
@@ -92,6 +95,18 @@ IDS = (
     "MiniGrid-RedBlueDoors-6x6-v0",
     "MiniGrid-RedBlueDoors-8x8-v0",
 )
+
+# Minigrid's other ids, which Minigrid itself steps, one copy after the other; and why. A literal, too.
+NOT_BATCHED = {
+    "its levels cannot be drawn, as the minigrid 3.2.0 wheel lacks the pictures in envs/wfc/patterns": (
+        "MiniGrid-WFC-DungeonMazeScaled-v0",
+        "MiniGrid-WFC-MazeSimple-v0",
+        "MiniGrid-WFC-ObstaclesAngular-v0",
+        "MiniGrid-WFC-ObstaclesBlackdots-v0",
+        "MiniGrid-WFC-ObstaclesHogs3-v0",
+        "MiniGrid-WFC-RoomsFabric-v0",
+    ),
+}
 
 
 def make(
