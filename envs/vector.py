@@ -19,6 +19,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 import envs
 from envs.batched import BatchedWorld
 from envs.minigrid import IDS as MINIGRID_IDS
+from envs.minigrid.single import Viewed
 
 SMALLEST_PICTURE = 36  # pixels a side: what the smallest convolutional network of Mnih et al. 2015 can take
 NUMERIC = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
@@ -39,7 +40,8 @@ class Readable(gym.ObservationWrapper):
         }
         if not kept:
             raise ValueError(f"no part of {env.observation_space} is numeric; wrap the environment to encode it")
-        if "image" in kept and getattr(env.unwrapped, "agent_view_size", None):
+        size = getattr(env.unwrapped, "agent_view_size", None)
+        if "image" in kept and kept["image"].shape == (size, size, 3):
             kept["image"] = spaces.Box(0, 10, kept["image"].shape, np.uint8)
         self.observation_space = spaces.Dict(kept)
 
@@ -49,7 +51,8 @@ class Readable(gym.ObservationWrapper):
 
 def is_batched(env_id: str) -> bool:
     """Does `make` step this id in batches (else one copy after the other)?"""
-    return env_id in MINIGRID_IDS or env_id.removeprefix("envs:") in own_ids()
+    name = env_id.removeprefix("envs:")
+    return name in MINIGRID_IDS or name in own_ids()
 
 
 def own_ids() -> list[str]:
@@ -59,12 +62,16 @@ def own_ids() -> list[str]:
 
 
 def single(env_id: str, **kwargs: Any) -> gym.Env:
-    """One ordinary copy, with a readable observation."""
-    if env_id.startswith(("MiniGrid-", "BabyAI-")):
+    """One ordinary copy, with a readable observation; Minigrid's also take `view` and `tile_size`, as in a batch."""
+    of_minigrid = env_id.removeprefix("envs:").startswith(("MiniGrid-", "BabyAI-"))
+    if of_minigrid:
         importlib.import_module("minigrid")  # registers them; Gymnasium 1.4 loads no plugins by itself
+    how = {name: kwargs.pop(name) for name in ("view", "tile_size") if of_minigrid and name in kwargs}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # an older version of an id is asked for on purpose
         env = gym.make(env_id, disable_env_checker=True, **kwargs)
+    if of_minigrid:
+        return Readable(Viewed(env, **how))
     if isinstance(env.observation_space, spaces.Dict):
         return Readable(env)
     return channel_first(env) if is_picture(env.observation_space) else env
@@ -107,11 +114,11 @@ def make(
     Raises:
         gymnasium.error.Error: unknown id, or arguments that the environment refuses.
     """
-    if env_id in MINIGRID_IDS:
+    if (name := env_id.removeprefix("envs:")) in MINIGRID_IDS:
         from envs import minigrid
 
         return minigrid.make(
-            env_id, n_envs, split=split, levels=levels, eval_levels=eval_levels, emit_labels=emit_labels, **kwargs
+            name, n_envs, split=split, levels=levels, eval_levels=eval_levels, emit_labels=emit_labels, **kwargs
         )
     if is_batched(env_id):
         return gym.make_vec(

@@ -117,6 +117,8 @@ def make(
     levels: int = 4096,
     eval_levels: int = 512,
     emit_labels: bool = False,
+    view: Literal["partial", "full", "rgb"] = "partial",
+    tile_size: int = 8,
     **kwargs: Any,
 ) -> MiniGridWorld:
     """N copies of one of `IDS`.
@@ -128,20 +130,22 @@ def make(
         levels: at most so many different training levels.
         eval_levels: at most so many different evaluation levels.
         emit_labels: put the ground truth into `infos["labels"]`.
+        view: what `image` shows, see `envs.minigrid.views`.
+        tile_size: pixels of a cell in the view "rgb".
         kwargs: arguments of Minigrid's own class (`max_steps`, `size` ...).
 
     Raises:
-        ValueError: for an id outside `IDS`, an unknown split, or a view that is not 7 x 7.
+        ValueError: for an id outside `IDS`, an unknown split or view, or an `agent_view_size` that is not 7.
     """
     from envs.minigrid.levels import load_pool
     from envs.minigrid.world import MiniGridWorld
 
     pool = load_pool(env_id, kwargs, levels, eval_levels)
-    return MiniGridWorld(pool, num_envs, split=split, emit_labels=emit_labels)
+    return MiniGridWorld(pool, num_envs, split=split, emit_labels=emit_labels, view=view, tile_size=tile_size)
 
 
-def mirror(env: Any) -> MiniGridWorld:
+def mirror(env: Any, **view: Any) -> MiniGridWorld:
     """A one-copy world in exactly the state of the Minigrid environment `env`; see `envs.minigrid.mirror`."""
     from envs.minigrid.mirror import mirror_of
 
-    return mirror_of(env)
+    return mirror_of(env, **view)

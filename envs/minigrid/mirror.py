@@ -15,7 +15,7 @@ from envs.minigrid.tasks import task_of
 from envs.minigrid.world import MiniGridWorld
 
 
-def mirror_of(env: Any) -> MiniGridWorld:
+def mirror_of(env: Any, *, view: str = "partial", tile_size: int = 8) -> MiniGridWorld:
     """A `MiniGridWorld` of one copy in the state of `env` (wrapped or not), which must have been reset.
 
     The environment itself is left alone. Go on with `advance`, which does not reset at an episode's end.
@@ -27,7 +27,7 @@ def mirror_of(env: Any) -> MiniGridWorld:
     env = env.unwrapped
     task = task_of(env)
     level = level_of(env, task.rule)
-    world = MiniGridWorld(Pool(task, level, level, "shared (1)"), 1, split="eval")
+    world = MiniGridWorld(Pool(task, level, level, "shared (1)"), 1, split="eval", view=view, tile_size=tile_size)
     world.reset(seed=0)
     world.bodies[0, STEPS] = world.episode_lengths[0] = env.step_count
     return world

@@ -8,10 +8,11 @@ import numpy as np
 from gymnasium import spaces
 
 from envs.batched import BatchedWorld, Observation
-from envs.minigrid import missions, physics, planner
+from envs.minigrid import missions, physics, planner, views
 from envs.minigrid.codes import BOX, DOOR_CLOSED, DOOR_LOCKED, DOOR_OPEN, KEY
 from envs.minigrid.levels import Pool
 from envs.minigrid.physics import DIRECTION, HANDS, PAD, PITCH, POSITION
+from envs.minigrid.single import check_view
 from envs.minigrid.tasks import AVOID, OPEN, PICK, REACH, VIEW_SIZE
 
 Split = Literal["train", "eval"]
@@ -62,11 +63,22 @@ class MiniGridWorld(BatchedWorld):
         ValueError: for an unknown split.
     """
 
-    def __init__(self, pool: Pool, num_envs: int, *, split: Split = "train", emit_labels: bool = False) -> None:
-        view = spaces.Box(0, 10, (VIEW_SIZE, VIEW_SIZE, 3), np.uint8)
-        parts: dict[str, spaces.Space] = {"image": view, "direction": spaces.Discrete(4)}
+    def __init__(
+        self,
+        pool: Pool,
+        num_envs: int,
+        *,
+        split: Split = "train",
+        emit_labels: bool = False,
+        view: str = "partial",
+        tile_size: int = 8,
+    ) -> None:
+        check_view(view, tile_size)
+        image = views.space(view, pool.task.width, pool.task.height, tile_size)
+        parts: dict[str, spaces.Space] = {"image": image, "direction": spaces.Discrete(4)}
         observation_space = spaces.Dict(parts | missions.space(pool.task.rule))
         super().__init__(num_envs, observation_space, spaces.Discrete(pool.task.actions), emit_labels=emit_labels)
+        self.view, self.tile_size, self._image_shape = view, tile_size, (num_envs, *image.shape)
         if split not in ("train", "eval"):
             raise ValueError(f'split must be "train" or "eval", got {split!r}')
         self.task, self.split, self.levels_note = pool.task, split, pool.note
@@ -144,7 +156,7 @@ class MiniGridWorld(BatchedWorld):
 
     def _observe(self) -> Observation:
         obs: dict[str, np.ndarray] = {
-            "image": np.zeros((self.num_envs, VIEW_SIZE, VIEW_SIZE, 3), np.uint8),
+            "image": np.zeros(self._image_shape, np.uint8),
             "direction": np.empty(self.num_envs, np.int64),
         }
         self._look(self._everyone, obs)
@@ -153,7 +165,15 @@ class MiniGridWorld(BatchedWorld):
         return obs
 
     def _look(self, copies: np.ndarray, obs: dict[str, np.ndarray]) -> None:
-        physics.look(self.grids, self.bodies, self.rules, copies, obs["image"], obs["direction"])
+        state, image, direction = (self.grids, self.bodies, self.rules, copies), obs["image"], obs["direction"]
+        if self.view == "partial":
+            physics.look(*state, image, direction)
+        elif self.view == "full":
+            views.survey(*state, image, direction)
+        else:
+            symbols = np.zeros((self.num_envs, VIEW_SIZE, VIEW_SIZE, 3), np.uint8)
+            physics.look(*state, symbols, direction)
+            views.paint(symbols, views.tiles(self.tile_size), copies, image)
 
     def step(self, actions: np.ndarray) -> tuple[Observation, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """`BatchedWorld.step`, but after a reset only the copies concerned look again."""
