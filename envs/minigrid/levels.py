@@ -25,6 +25,7 @@ import numpy as np
 
 from envs.minigrid import IDS, missions
 from envs.minigrid.codes import BOX, DOOR_CLOSED, DOOR_LOCKED, DOOR_OPEN, WALL, word_of
+from envs.minigrid.rooms import quicken
 from envs.minigrid.tasks import RULE_OF_CLASS, Task, is_marked, obstacles_of, places_of, task_of
 
 SCHEMA = 2  # of the cached file; raise it whenever words, seeds or the split change
@@ -93,6 +94,7 @@ def generate(env_id: str, kwargs: dict[str, Any], wanted: int) -> tuple[Task, Le
     """Up to `wanted` different levels, in the order of their seeds; ends early once new ones stop to turn up."""
     env = new_env(env_id, kwargs)
     task = task_of(env)
+    quicken(env)
     env.gen_obs = lambda: None  # the first view costs as much as a level and draws nothing
     found: dict[bytes, Levels] = {}
     fruitless = 0
