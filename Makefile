@@ -32,9 +32,18 @@ check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: install
-	$(BIN)/python -m benchmarks.world_speed
-	$(BIN)/python -m benchmarks.learner_speed
+# The peers live in an environment of their own, with the same torch, SB3, gymnasium and minigrid as ours.
+PEERS := .venv-bench
+PEERS_PIP = $(PEERS)/bin/pip install --quiet --disable-pip-version-check --no-compile
+
+$(PEERS)/.installed: benchmarks/peers/requirements.txt constraints.txt
+	test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	$(PEERS_PIP) --constraint constraints.txt --requirement benchmarks/peers/requirements.txt
+	$(PEERS_PIP) --no-deps rllte-core==1.0.1
+	@touch $@
+
+bench: install $(PEERS)/.installed
+	$(BIN)/python -m benchmarks
 
 # Long scientific checks: each writes a small file to studies/results with its command, versions and commit.
 study-sb3: install
@@ -59,4 +68,4 @@ study-how-far: install
 	$(BIN)/python -m studies.how_far
 
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PEERS) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

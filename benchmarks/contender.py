@@ -1,0 +1,58 @@
+"""One contender of the benchmark as a process: it builds and warms up, then runs a number of steps for each line that
+it reads and answers with the seconds that took. So contenders take turns within one run while all of them stay warm.
+
+    python -m benchmarks.contender NAME        names: benchmarks/table.py
+
+Writes one JSON object a line: first `{"ready": NAME, "versions": {...}}`, then for each integer read
+`{"steps": ..., "wall": seconds, "cpu": seconds of this process}`. One thread.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import platform
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+
+from benchmarks.table import CONTENDERS
+
+PACKAGES = ("torch", "stable-baselines3", "gymnasium", "minigrid", "numpy", "numba", "rllte-core")
+
+
+def installed(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def timed(run: Callable[[int], None], steps: int) -> dict[str, float]:
+    """Wall and CPU seconds of `run(steps)`."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    run(steps)
+    return {"steps": steps, "wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
+
+
+def main() -> None:
+    os.environ["OMP_NUM_THREADS"] = "1"
+    answers, sys.stdout = sys.stdout, sys.stderr  # what a library prints must not be taken for an answer
+    warnings.simplefilter("ignore")
+    import torch
+
+    torch.set_num_threads(1)
+    contender = CONTENDERS[sys.argv[1]]
+    run = importlib.import_module(contender.module).make(**contender.options)
+    run(contender.steps)
+    versions = {"python": platform.python_version()} | {name: installed(name) for name in PACKAGES}
+    print(json.dumps({"ready": contender.name, "versions": versions}), file=answers, flush=True)
+    for line in sys.stdin:
+        print(json.dumps(timed(run, int(line))), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()

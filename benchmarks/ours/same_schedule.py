@@ -1,0 +1,54 @@
+"""Our PPO with the peer's schedule and its standard policy: separate 64-64 tanh networks over 151 raw numbers.
+
+A bonus gets networks of the peer's size (`ObservationEncoder` of rllte has layers of 256 and 128 units): `rnd`'s target
+is the peer's, its predictor has two layers more; `icm`'s encoder is the peer's.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from agents.context import Context
+from agents.curiosity import IntrinsicReward
+from agents.encoders.flat import Flat
+from agents.encoders.mlp import Mlp
+from agents.learners.ppo import PPO
+from agents.vec_env import GymnasiumVecEnv
+from envs import vector
+from sandbox import registry
+
+ENCODER = {"rnd": (256,), "icm": (256, 128)}  # rnd adds a linear layer of 128 to its encoder
+
+
+def with_encoder(bonus: str) -> Callable[[Context], IntrinsicReward]:
+    """The bonus with an encoder of the peer's size in place of the policy's, which has no weights here."""
+
+    def build(context: Context) -> IntrinsicReward:
+        def encoder() -> Mlp:
+            return Mlp(context.observation_space, hidden=ENCODER[bonus])
+
+        return registry.load("curiosity", bonus)(dataclasses.replace(context, make_encoder=encoder))
+
+    return build
+
+
+def make(
+    env: str, copies: int, n_steps: int, batch_size: int, n_epochs: int, bonus: str | None = None
+) -> Callable[[int], None]:
+    """A function that trains for a number of steps."""
+    policy: dict[str, Any] = {"net_arch": [64, 64], "features_extractor_class": Flat}
+    policy["optimizer_kwargs"] = {"eps": 1e-5, "fused": True}
+    model = PPO(
+        "MultiInputPolicy",
+        GymnasiumVecEnv(vector.make(env, copies)),
+        n_steps=n_steps,
+        batch_size=batch_size,
+        n_epochs=n_epochs,
+        intrinsic=with_encoder(bonus) if bonus else None,
+        policy_kwargs=policy,
+        seed=0,
+        device="cpu",
+    )
+    return lambda steps: model.learn(steps, reset_num_timesteps=False) and None

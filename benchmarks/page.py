@@ -1,0 +1,178 @@
+"""docs/benchmark.md, made from benchmarks/results: never edited by hand.
+
+python -m benchmarks.page
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from benchmarks.ours import products
+from benchmarks.table import GROUPS
+from studies.pages import grid
+
+HERE = Path(__file__).parent
+RESULTS, PAGE = HERE / "results", HERE.parent / "docs" / "benchmark.md"
+Rows = list[tuple[Any, ...]]
+PairOfTables = list[tuple[str, list[str], Rows]]
+
+INTRODUCTION = """\
+# Benchmark
+
+`make bench` measures this tool beside what people would use instead, and makes this page from what it found
+(`benchmarks/results/*.json`). It builds an environment of its own for the peers, `.venv-bench`, with the same torch,
+stable-baselines3 (SB3), gymnasium and minigrid as ours (`constraints.txt`), so that only the code differs. It needs the
+network for that, and takes about a quarter of an hour on a machine with nothing else to do. It is not a test: a slow
+machine fails nothing.
+
+How it measures: every contender is a process with one thread that is built, warmed up by one whole measurement (which
+is thrown away), and then waits. The contenders of a group take turns, five rounds. A speed is environment steps by CPU
+second of its process, the median of the rounds with the smallest and the largest; *wall* is the median by the clock on
+the wall, lower where other programs held the core. A ratio is made within each round. Only ratios of one run hold on
+another machine.
+
+What is in a measurement: acting, worlds with their resets, bonus, advantages, updates. What is not: imports,
+compilation, level pools, RLeXplore's random prelude for its observation statistics, evaluation, files.
+
+## The peers
+
+* **SB3**: its PPO on Minigrid with copies one after the other in one process (`DummyVecEnv`, its default), over one
+  vector of 151 numbers a view.
+* **SB3 + RLeXplore**: the reward classes of the package rllte-core 1.0.1, unchanged, joined to SB3's PPO by a callback
+  as in RLeXplore's own notebook for SB3, written anew in `benchmarks/peers/rlexplore.py`. **That recipe adds the bonus
+  to advantages and returns after SB3 has computed them, so it reaches the step that earned it and no step before: it is
+  not propagated.** Ours computes both reward streams' advantages with discount and bootstrap. The peer thus does less
+  here; the row is its speed as published, not as it would be if corrected. Ours has neither `e3b` nor `re3` yet: those
+  rows have no counterpart.
+* **SB3 on our batched world**: tells what comes from the world and what from the learner.
+
+rllte-core is installed with `--no-deps`: its requirements (matplotlib 3.6.0, huggingface-hub 0.14.1, ...) do not go
+with these versions, and its reward classes use none of them but `termcolor` and `pynvml`, which are installed beside
+it. Nothing in it is patched. EnvPool is not among the peers: its MiniGrid differs from Minigrid's (see
+[Decisions](decisions.md)).
+"""
+
+
+def number(value: float) -> str:
+    """Three digits that count, or whole thousands."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def span(found: dict[str, Any]) -> str:
+    return f"{number(found['low'])} - {number(found['high'])}"
+
+
+def target(found: dict[str, Any], form: str) -> str:
+    """`>= 10 (met)`, `>= 10 (not met)`, or nothing."""
+    if found["target"] is None:
+        return ""
+    return f">= {form.format(found['target'])} ({'met' if found['median'] >= found['target'] else 'not met'})"
+
+
+def speed_table(found: dict[str, Any]) -> tuple[list[str], Rows]:
+    names = ["contender", "what", "steps/s", "smallest - largest", "wall", "target"]
+    rows = [
+        (r["name"], r["what"], number(r["median"]), span(r), number(r["wall"]), target(r, "{:,}"))
+        for r in found["rows"]
+    ]
+    return names, rows
+
+
+def ratio_table(found: dict[str, Any]) -> tuple[list[str], Rows]:
+    names = ["ratio", "median", "smallest - largest", "target"]
+    rows = [(f"{r['ours']} / {r['theirs']}", number(r["median"]), span(r), target(r, "{:g}")) for r in found["ratios"]]
+    return names, rows
+
+
+def limit_table(found: dict[str, Any]) -> tuple[list[str], Rows]:
+    """FLOPs, rates and our share, from the rows of the default loop."""
+    flops = products.flops_per_step()
+    median = {r["name"]: r["median"] for r in found["rows"]}
+    counted = {"limit, acting": flops["act"], "limit, learning": flops["learn"], "limit": sum(flops.values())}
+    share = next(r for r in found["ratios"] if r["theirs"] == "limit")
+    rows: Rows = [
+        (name, f"{count:,}", f"{count * median[name] / 1e9:.0f}", number(median[name]))
+        for name, count in counted.items()
+    ]
+    rows.append(("our share of the limit", "", "", f"{100 * share['median']:.0f} %"))
+    return ["products", "FLOPs a step", "GFLOP/s", "steps/s"], rows
+
+
+def memory_table(found: dict[str, Any]) -> tuple[list[str], Rows]:
+    return ["what", "peak MB"], [(r["what"], f"{r['mb']:,.0f}") for r in found["rows"]]
+
+
+def jobs_table(found: dict[str, Any]) -> tuple[list[str], Rows]:
+    names = ["what", "median", "smallest - largest", "target"]
+    rows: Rows = [(f"seconds, --jobs {jobs}", number(t["median"]), span(t), "") for jobs, t in found["seconds"].items()]
+    efficiency = found["efficiency"] | {"target": found["target"]}
+    rows.append(("efficiency", number(efficiency["median"]), span(efficiency), target(efficiency, "{:g}")))
+    return names, rows
+
+
+def tables(name: str, found: dict[str, Any]) -> PairOfTables:
+    """(title, column names, rows) of everything that a part found."""
+    if name == "memory":
+        return [("Memory", *memory_table(found))]
+    if name == "jobs":
+        return [("Two runs at once", *jobs_table(found))]
+    made = [(GROUPS[name].title, *speed_table(found)), ("Ratios", *ratio_table(found))]
+    return [*made, ("The arithmetic limit", *limit_table(found))] if name == "default_loop" else made
+
+
+NOTES = {
+    "memory": "Largest resident memory of a process. The lifelong table of `counts` grows with the number of different "
+    "views up to `max_views` (2^20 by default) and then forgets the half that was met least; the last rows feed it "
+    "nothing but new views and say how much a process's peak grows.",
+    "jobs": "Efficiency = t(one job) / (2 t(two jobs)), by the wall clock from the command's start to its end, of a "
+    "study of two runs: 1 where two runs at once take half the time of one after the other. It says something only "
+    "on a machine with two cores free.",
+    "limit": "Counted for each environment step: a multiply and an add for each weight of the hidden layer (128 x 128) "
+    f"and of the heads (128 x 9); one forward pass to act ({products.forward_flops():,} FLOPs), and in each of "
+    f"{products.EPOCHS} epochs a forward pass and a backward pass of twice its cost. Not counted: the first layer (a "
+    "lookup), activations, losses, Adam, world and bonus (`benchmarks/ours/products.py`). The products alone, with "
+    "nothing between them, run at the speeds below, measured in the same rounds as the loop: what float32 products by "
+    "this torch allow a learner with this schedule and network.",
+}
+
+
+def provenance(found: dict[str, Any]) -> str:
+    made, peers = found["versions"], found.get("environments", {}).get("peers")
+    packages = ", ".join(f"{name} {made['packages'][name]}" for name in ("torch", "stable-baselines3", "gymnasium"))
+    beside = f"; peers: {', '.join(f'{n} {v}' for n, v in peers.items() if v)}" if peers else ""
+    where = f"commit `{made['commit']}`, {made['cpu']}, Python {made['python']}, {packages}{beside}"
+    return f"`{found['command']}`, {found['date']}, {where}.\n"
+
+
+def section(name: str, found: dict[str, Any]) -> str:
+    """A part as Markdown."""
+    text = ""
+    for i, (title, names, rows) in enumerate(tables(name, found)):
+        if title == "Ratios":
+            text += grid(names, rows) + "\n"
+            continue
+        note = NOTES.get("limit" if i else name) or GROUPS[name].note
+        text += f"## {title}\n\n{note}\n\n{grid(names, rows)}\n"
+    return text + provenance(found)
+
+
+def render() -> str:
+    """The page."""
+    order = [*GROUPS, "memory", "jobs"]
+    found = {name: json.loads((RESULTS / f"{name}.json").read_text("utf-8")) for name in order if _there(name)}
+    return INTRODUCTION + "\n" + "\n".join(section(name, content) for name, content in found.items())
+
+
+def _there(name: str) -> bool:
+    return (RESULTS / f"{name}.json").exists()
+
+
+def write() -> Path:
+    PAGE.write_text(render(), "utf-8")
+    return PAGE
+
+
+if __name__ == "__main__":
+    print(write())
