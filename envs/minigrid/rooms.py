@@ -26,13 +26,14 @@ def quicken(env: Any) -> None:
 
     def place_all(count: int, roomList: list, minSz: int, maxSz: int, entryDoorWall: int, entryDoorPos: Any) -> bool:
         rooms = np.zeros((count, 6), np.int64)
-        search(env.np_random, rooms, minSz, maxSz, entryDoorWall, *entryDoorPos, env.width, env.height)
+        door_x, door_y = entryDoorPos
+        search(env.np_random, rooms, minSz, maxSz, entryDoorWall, door_x, door_y, env.width, env.height)
         for x, y, size_x, size_y, *door in rooms.tolist():
             roomList.append(MultiRoom((x, y), (size_x, size_y), tuple(door), None))
         return True
 
     if type(env) is MultiRoomEnv and env.maxNumRooms >= MANY:
-        env._placeRoom = place_all
+        vars(env)["_placeRoom"] = place_all
 
 
 @njit(cache=True)

@@ -8,59 +8,60 @@ import numpy as np
 from gymnasium import spaces
 
 from envs.batched import BatchedWorld, Observation
-from envs.minigrid import missions, physics, planner, views
-from envs.minigrid.codes import BOX, DOOR_CLOSED, DOOR_LOCKED, DOOR_OPEN, KEY
+from envs.minigrid import labels, missions, physics, planner, views
 from envs.minigrid.levels import Pool
-from envs.minigrid.physics import DIRECTION, HANDS, PAD, PITCH, POSITION
+from envs.minigrid.physics import DIRECTION, PAD, PITCH, POSITION, TARGET
 from envs.minigrid.single import check_view
 from envs.minigrid.tasks import AVOID, OPEN, PICK, REACH, VIEW_SIZE
 
 Split = Literal["train", "eval"]
-COLOURS = 6
 SAVED = ("grids", "bodies", "obstacles", "drawn", "episodes")
-ABSENT = 3  # a door state: this level has fewer doors
 
 
 class MiniGridWorld(BatchedWorld):
     """Minigrid's grid worlds, N copies at a time, on levels that Minigrid drew.
 
     ## Description
-    The tasks of `envs.minigrid.IDS`: rooms with walls, doors, keys, boxes, balls and lava, seen only in front of the
-    agent and not through walls and closed doors. Steps equal Minigrid's, number for number. Training episodes draw
-    their level uniformly; in the evaluation split, copy n plays in its k-th episode since `reset` level
-    (k * N + n) mod size, without chance. `levels_note` says whether evaluation levels are unseen in training.
+    The tasks of `envs.minigrid.IDS`: rooms with walls, doors, keys, boxes, balls and lava. Steps equal Minigrid's,
+    number for number. Training episodes draw their level uniformly; in the evaluation split, copy n plays in its k-th
+    episode since `reset` level (k * N + n) mod size, without chance (but for obstacles that move). `levels_note` says
+    whether evaluation levels are unseen in training.
 
     ## Action Space
-    Discrete(7): 0 turn left, 1 turn right, 2 forward, 3 pick up, 4 drop, 5 toggle, 6 done (does nothing).
+    Discrete(7): 0 turn left, 1 turn right, 2 forward, 3 pick up, 4 drop, 5 toggle, 6 done (does nothing but in GoTo).
+    DynamicObstacles: Discrete(3), the first three.
 
     ## Observation Space
-    `image` (7, 7, 3) uint8: type, colour and state of each cell of the view, exactly Minigrid's. The bound is 10, the
-    highest code, and not 255, so that no library takes the codes for a picture. `direction` Discrete(4). Minigrid's
-    `mission` is left out: it is constant, or names what the view shows.
+    `image`, by default (7, 7, 3) uint8: type, colour and state of each cell before the agent that walls and closed
+    doors do not hide, exactly Minigrid's; `envs.minigrid.views` has the whole grid and pictures. The bound is 10, the
+    highest code, and not 255, so that no library takes the codes for a picture. `direction` Discrete(4). In Fetch,
+    GoToDoor, GoToObject and PutNear also `mission` MultiDiscrete([21] * L): the words of the mission as tokens, see
+    `envs.minigrid.missions`, which also says why the others have none.
 
     ## Rewards
-    1 - 0.9 * (steps / max_steps) on success, else 0.
+    1 - 0.9 * (steps / max_steps) on success, -1 for running into something in DynamicObstacles, else 0.
 
     ## Termination
-    Reaching the goal; stepping into lava; opening the door (Unlock); holding the task's object after a pick-up action
-    (UnlockPickup, KeyCorridor). Truncated at `max_steps` steps; both can be true at once.
+    Reaching the goal; stepping into lava; and by the task's rule, see `envs.minigrid.tasks`. Truncated at `max_steps`
+    steps; both can be true at once.
 
     ## Labels
-    `position` (x, y); `direction`; `carrying` (0 nothing, else 1 + 6 * (0 key, 1 ball, 2 box) + colour);
-    `door_states` (0 open, 1 closed, 2 locked, 3 no such door; doors row by row; left out where no level has a
-    door); `distance_to_goal`, the number of actions in the oracle's plan (0 done, -1 no way).
+    Position, direction, what is carried, doors, and what the task is about: see `envs.minigrid.labels`.
 
     ## Oracle
-    A planner that sees the whole grid and replans at each call; see `envs.minigrid.planner`.
+    A planner that sees the whole grid and replans at each call; see `envs.minigrid.planner`. Playground asks for
+    nothing and has none.
 
     Args:
         pool: the levels and what they share.
         num_envs: number of copies N.
         split: which levels to draw from.
         emit_labels: put `labels()` into `infos["labels"]`.
+        view: "partial", "full" or "rgb".
+        tile_size: pixels of a cell, for "rgb".
 
     Raises:
-        ValueError: for an unknown split.
+        ValueError: for an unknown split or view, or tiles smaller than a pixel.
     """
 
     def __init__(
@@ -86,26 +87,16 @@ class MiniGridWorld(BatchedWorld):
         self.doors = pool.doors
         self.has_oracle = pool.task.rule in getattr(planner, "RULES", (REACH, PICK, OPEN))
         self.speaks = self.levels.missions.shape[1] > 0
-        self.label_spaces = self._label_spaces()
         self.rules = physics.rules_of(pool.task)
         self.grids = physics.empty_grids(pool.task, num_envs)
         self.bodies = np.zeros((num_envs, 6), np.int64)
         self.obstacles = np.zeros((num_envs, self.levels.obstacles.shape[1]), np.int64)
         self.drawn = np.zeros(num_envs, np.int64)  # each copy's level
         self.episodes = np.zeros(num_envs, np.int64)  # begun since `reset`
+        self.label_spaces = labels.spaces_of(self)
         self._everyone = np.arange(num_envs)
         self._actions = np.zeros(num_envs, np.int64)
         self._success = np.zeros(num_envs, bool)
-
-    def _label_spaces(self) -> dict[str, spaces.Space]:
-        found: dict[str, spaces.Space] = {
-            "position": spaces.MultiDiscrete([self.task.width, self.task.height]),
-            "direction": spaces.Discrete(4),
-            "carrying": spaces.Discrete(1 + 3 * COLOURS),
-        }
-        if self.has_oracle:
-            found["distance_to_goal"] = spaces.Box(-1, np.inf, (), np.float32)
-        return found | ({"door_states": spaces.MultiDiscrete([ABSENT + 1] * self.doors)} if self.doors else {})
 
     # ------------------------------------------------------------------ episodes
 
@@ -205,28 +196,16 @@ class MiniGridWorld(BatchedWorld):
         return self._success
 
     def labels(self) -> dict[str, np.ndarray]:
-        """Ground truth of the present state; see the class for the names."""
-        rows, columns = np.divmod(self.bodies[:, POSITION], self.rules[PITCH])
-        hands = self.bodies[:, HANDS]
-        kind, colour = (hands >> 3) & 15, hands & 7
-        found = {
-            "position": np.stack([columns - PAD, rows - PAD], axis=1),
-            "direction": self.bodies[:, DIRECTION].copy(),
-            "carrying": np.where((kind >= KEY) & (kind <= BOX), 1 + COLOURS * (kind - KEY) + colour, 0),
-        }
-        if self.has_oracle:
-            found["distance_to_goal"] = self._plans(planner.MOST_LEGS)[1].astype(np.float32)
-        return found | ({"door_states": self._door_states()} if self.doors else {})
-
-    def _door_states(self) -> np.ndarray:
-        kinds = (self.grids >> 3) & 15
-        states = np.select([kinds == DOOR_OPEN, kinds == DOOR_CLOSED, kinds == DOOR_LOCKED], [0, 1, 2], ABSENT)
-        first = np.argsort(states == ABSENT, axis=1, kind="stable")[:, : self.doors]
-        return np.take_along_axis(states, first, axis=1)
+        """Ground truth of the present state; see `envs.minigrid.labels` for the names."""
+        return labels.labels_of(self)
 
     def oracle(self) -> np.ndarray:
         """[N] int64: the first action of the planner's plan; "done" where there is no way."""
         return self._plans(1)[0] if self.has_oracle else super().oracle()
+
+    def plan_lengths(self) -> np.ndarray:
+        """[N] int64: how many actions the oracle would take to succeed; 0 done, -1 no way."""
+        return self._plans(planner.MOST_LEGS)[1]
 
     def _plans(self, most_legs: int) -> tuple[np.ndarray, np.ndarray]:
         actions, lengths = np.empty(self.num_envs, np.int64), np.empty(self.num_envs, np.int64)
@@ -249,11 +228,20 @@ class MiniGridWorld(BatchedWorld):
         for name in SAVED:
             if state[name].shape != getattr(self, name).shape:
                 raise ValueError(f"{name} has shape {state[name].shape}, this world needs {getattr(self, name).shape}")
-        rows, columns = np.divmod(state["bodies"][:, POSITION], self.rules[PITCH])
-        inside = (rows >= PAD) & (rows < PAD + self.task.height) & (columns >= PAD) & (columns < PAD + self.task.width)
-        if not inside.all() or not np.isin(state["bodies"][:, DIRECTION], range(4)).all():
-            raise ValueError("the saved state has an agent outside the grid")
+        self._check_places(state)
         super().load_state_dict(state)
         for name in SAVED:
             getattr(self, name)[:] = state[name]
         self._success = state["success"].copy()
+
+    def _check_places(self, state: dict[str, np.ndarray]) -> None:
+        """Compiled code trusts positions, targets and obstacles with memory addresses."""
+        bodies = state["bodies"]
+        places = np.concatenate([bodies[:, [POSITION]], state["obstacles"]], axis=1)
+        rows, columns = np.divmod(places, self.rules[PITCH])
+        inside = (rows >= PAD) & (rows < PAD + self.task.height) & (columns >= PAD) & (columns < PAD + self.task.width)
+        if not inside.all() or not np.isin(bodies[:, DIRECTION], range(4)).all():
+            raise ValueError("the saved state has an agent or an obstacle outside the grid")
+        targets = bodies[:, TARGET:]
+        if (targets < -1).any() or (targets >= self.grids.shape[1]).any():
+            raise ValueError("the saved state has a target outside the grid")
