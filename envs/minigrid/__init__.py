@@ -145,7 +145,7 @@ def make(
 
 
 def mirror(env: Any, **view: Any) -> MiniGridWorld:
-    """A one-copy world in exactly the state of the Minigrid environment `env`; see `envs.minigrid.mirror`."""
-    from envs.minigrid.mirror import mirror_of
+    """A one-copy world in exactly the state of the Minigrid environment `env`; see `envs.minigrid.mirroring`."""
+    from envs.minigrid.mirroring import mirror_of
 
     return mirror_of(env, **view)

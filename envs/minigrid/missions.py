@@ -1,9 +1,10 @@
-"""Missions as numbers: where the text of a task varies, and the view does not tell it, it is part of the observation.
+"""Missions as numbers: where the text of a task decides what is rewarded, it is part of the observation.
 
 A mission is its words, each a token 1 to 20 of one fixed vocabulary, filled up with 0 to the task's longest text. That
-holds for Fetch, GoToDoor, GoToObject and PutNear. In all other tasks the text is constant, or names the colour of the
-only box or ball there is to pick up (UnlockPickup, BlockedUnlockPickup, KeyCorridor), which changes nothing about what
-to do; it is left out.
+holds for Fetch, GoToDoor, GoToObject and PutNear, which cannot be solved without. It is left out elsewhere: the text
+is constant; or it names the colour of the only box or ball there is to pick up (UnlockPickup, BlockedUnlockPickup,
+KeyCorridor), which changes nothing about what to do; or it is a hint where the key lies (LockedRoom), which saves some
+search, but which exploring agents, in the literature too, go without.
 """
 
 from __future__ import annotations

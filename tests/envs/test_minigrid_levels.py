@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 import envs.minigrid
-from envs.minigrid import IDS, levels, make
-from envs.minigrid.levels import load_pool, new_env, state_of
+from envs.minigrid import IDS, NOT_BATCHED, levels, make
+from envs.minigrid.levels import level_of, load_pool, new_env, state_of
+from envs.minigrid.rooms import quicken
 
 DOOR_KEY = "MiniGrid-DoorKey-6x6-v0"
 
@@ -30,11 +31,11 @@ def same(pool, other):
     return all(
         np.array_equal(getattr(getattr(pool, half), name), getattr(getattr(other, half), name))
         for half in ("train", "evaluation")
-        for name in ("grids", "bodies")
+        for name in ("grids", "bodies", "missions", "obstacles")
     )
 
 
-def test_ids_are_a_literal_and_cover_the_families():
+def test_ids_are_a_literal_and_cover_minigrids_registry():
     tree = ast.parse(Path(envs.minigrid.__file__).read_text())
     literal = next(
         ast.literal_eval(node.value)
@@ -44,13 +45,17 @@ def test_ids_are_a_literal_and_cover_the_families():
     assert literal == IDS
     import minigrid  # noqa: F401
 
-    families = ("Empty", "FourRooms", "DoorKey", "MultiRoom", "SimpleCrossing", "LavaCrossing", "LavaGap")
-    families += ("KeyCorridor", "Unlock", "LockedRoom")
-    registered = {
-        env_id for env_id in gym.registry if env_id.startswith(tuple(f"MiniGrid-{family}" for family in families))
-    }
-    assert set(IDS) == registered
+    registered = {name for name in gym.registry if name.startswith("MiniGrid-")}
+    others = [name for names in NOT_BATCHED.values() for name in names]
+    assert {*IDS, *others} == registered
+    assert all("WFC" in name for name in others)
     assert len(IDS) == len(set(IDS))
+
+
+def test_mirror_stays_a_function_whatever_is_imported():
+    import envs.minigrid.mirroring
+
+    assert callable(envs.minigrid.mirror)
 
 
 def test_importing_the_package_loads_nothing_heavy():
@@ -74,6 +79,23 @@ def test_levels_are_those_of_a_seeded_reset(env_id):
         if len(expected) == 8:
             break
     assert contents(found) == expected
+
+
+@pytest.mark.parametrize(("count", "size", "seeds"), [(2, 4, 40), (6, 10, 40), (10, 10, 25), (12, 10, 8)])
+def test_rooms_found_quickly_are_minigrids_and_so_is_what_is_drawn_next(count, size, seeds, monkeypatch):
+    monkeypatch.setattr("envs.minigrid.rooms.MANY", 1)
+    kwargs = {"minNumRooms": count, "maxNumRooms": count, "maxRoomSize": size}
+    plain, quick = (new_env("MiniGrid-MultiRoom-N6-v0", kwargs) for _ in range(2))
+    quicken(quick)
+    assert "_placeRoom" in vars(quick)
+    for seed in range(seeds):
+        for first in (seed, None):  # None: with the generator as the level before left it
+            for env in (plain, quick):
+                env.reset(seed=first)
+            one, other = level_of(plain, 0), level_of(quick, 0)
+            np.testing.assert_array_equal(one.grids, other.grids)
+            np.testing.assert_array_equal(one.bodies, other.bodies)
+    assert plain.np_random.integers(2**40) == quick.np_random.integers(2**40)
 
 
 def test_training_and_evaluation_levels_are_disjoint():
@@ -107,6 +129,15 @@ def test_arguments_reach_minigrid_and_are_part_of_the_key(cache):
     assert len(list(cache.glob("*.npz"))) == 2
 
 
+@pytest.mark.parametrize("env_id", ["MiniGrid-PutNear-8x8-N3-v0", "MiniGrid-Dynamic-Obstacles-6x6-v0"])
+def test_missions_and_obstacles_are_cached_with_their_levels(env_id, monkeypatch):
+    pool = load_pool(env_id, {}, 80, 40)
+    monkeypatch.setattr(levels, "generate", lambda *_: pytest.fail("generated again"))
+    assert same(load_pool(env_id, {}, 80, 40), pool)
+    assert pool.train.missions.shape[1] + pool.train.obstacles.shape[1] > 0
+    assert not contents(pool.train) & contents(pool.evaluation)
+
+
 def test_cached_pool_is_the_generated_one_and_nothing_is_generated_twice(cache, monkeypatch):
     pool = load_pool(DOOR_KEY, {}, 100, 40)
     assert [file.suffix for file in cache.iterdir()] == [".npz"]
@@ -137,6 +168,25 @@ def damage_position(path):
     np.savez(path, **arrays)
 
 
+def damage_target(path):
+    with np.load(path) as file:
+        arrays = dict(file)
+    arrays["bodies"][0, 4] = 10**6
+    np.savez(path, **arrays)
+
+
+def damage_obstacles(path):
+    with np.load(path) as file:
+        arrays = dict(file)
+    np.savez(path, **{**arrays, "obstacles": np.full((100, 2), -1)})
+
+
+def damage_missions(path):
+    with np.load(path) as file:
+        arrays = dict(file)
+    np.savez(path, **{**arrays, "missions": np.full((100, 5), 3)})
+
+
 def damage_pickle(path):
     with np.load(path) as file:
         arrays = dict(file)
@@ -149,7 +199,11 @@ def damage_key(path):
     np.savez(path, **{**arrays, "key": arrays["key"][:-1], "bodies": arrays["bodies"][::-1]})
 
 
-@pytest.mark.parametrize("damage", [damage_half, damage_byte, damage_all, damage_position, damage_pickle, damage_key])
+DAMAGES = [damage_half, damage_byte, damage_all, damage_position, damage_pickle, damage_key]
+DAMAGES += [damage_target, damage_obstacles, damage_missions]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_file_is_replaced(cache, damage):
     pool = load_pool(DOOR_KEY, {}, 60, 40)
     (path,) = cache.glob("*.npz")

@@ -157,6 +157,31 @@ def test_a_minigrid_view_is_no_picture_and_has_no_text() -> None:
     assert env.observation_space.contains(obs)
 
 
+@pytest.mark.parametrize("prefix", ["", "envs:"])
+def test_larger_multirooms_have_ids_of_ours(prefix: str) -> None:
+    for rooms, size in ((7, 8), (10, 10), (12, 10)):
+        env_id = f"{prefix}MiniGrid-MultiRoom-N{rooms}-S{size}-v0"
+        assert vector.is_batched(env_id)
+        for env in (gym.make(env_id, disable_env_checker=True), vector.single(env_id)):
+            bare: Any = env.unwrapped
+            assert (bare.minNumRooms, bare.maxNumRooms, bare.maxRoomSize) == (rooms, rooms, size)
+            assert bare.max_steps == 20 * rooms
+    world = vector.make(f"{prefix}MiniGrid-MultiRoom-N7-S8-v0", 2, levels=40, eval_levels=10)
+    assert isinstance(world, BatchedWorld)
+
+
+def test_what_is_not_batched_runs_through_minigrid_with_the_same_view(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As an id of `NOT_BATCHED` would, if Minigrid could draw its levels."""
+    monkeypatch.setattr(vector, "MINIGRID_IDS", ())
+    for view, shape in (("partial", (7, 7, 3)), ("full", (8, 8, 3)), ("rgb", (3, 56, 56))):
+        env = vector.make("MiniGrid-Fetch-8x8-N3-v0", 2, view=view)
+        assert isinstance(env, SyncVectorEnv)
+        obs = vector.reset(env, 0)
+        assert env.observation_space.contains(obs)
+        assert obs["image"].shape == (2, *shape)
+        assert obs["mission"].shape == (2, 6)
+
+
 def test_an_unknown_id_is_gymnasiums_error() -> None:
     with pytest.raises(gym.error.Error):
         vector.make("NoSuchWorld-v0", 1)
