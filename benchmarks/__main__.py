@@ -9,6 +9,7 @@ benchmark is not a test: it fails only if something cannot run.
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import sys
 from collections.abc import Callable
@@ -23,19 +24,21 @@ from benchmarks import interleave, page, whole_runs
 from benchmarks.table import GROUPS
 from sandbox.runs import versions, write_json
 
+Measure = Callable[[], dict[str, Any]]
+
 
 def group(name: str, rounds: int) -> dict[str, Any]:
     """Measures a group."""
-    times, found = interleave.take_turns(GROUPS[name].contenders, rounds)
-    return {"rounds": rounds, "environments": found} | interleave.result(GROUPS[name], times)
+    times, ready = interleave.take_turns(GROUPS[name].contenders, rounds)
+    return {"rounds": rounds} | interleave.result(GROUPS[name], times, ready)
 
 
-def parts(quick: bool) -> dict[str, Callable[[], dict[str, Any]]]:
+def parts(quick: bool) -> dict[str, Measure]:
     """Name -> what measures it."""
     rounds, steps = (1, 65_536) if quick else (5, 1_000_000)
-    measures: dict[str, Callable[[], dict[str, Any]]] = {name: lambda name=name: group(name, rounds) for name in GROUPS}
-    measures["memory"] = lambda: whole_runs.memory(steps)
-    measures["jobs"] = lambda: whole_runs.jobs(steps, 1 if quick else 3)
+    measures: dict[str, Measure] = {name: functools.partial(group, name, rounds) for name in GROUPS}
+    measures["memory"] = functools.partial(whole_runs.memory, steps)
+    measures["jobs"] = functools.partial(whole_runs.jobs, steps, 1 if quick else 3)
     return measures
 
 

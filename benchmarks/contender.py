@@ -3,7 +3,8 @@ it reads and answers with the seconds that took. So contenders take turns within
 
     python -m benchmarks.contender NAME        names: benchmarks/table.py
 
-Writes one JSON object a line: first `{"ready": NAME, "versions": {...}}`, then for each integer read
+Writes one JSON object a line: first `{"ready": NAME, "versions": {...}, "flops": ...}` (matrix products per environment
+step, null for what does not learn), then for each integer read
 `{"steps": ..., "wall": seconds, "cpu": seconds of this process}`. One thread.
 """
 
@@ -31,11 +32,22 @@ def installed(package: str) -> str | None:
         return None
 
 
-def timed(run: Callable[[int], None], steps: int) -> dict[str, float]:
+def timed(run: Callable[[int], object], steps: int) -> dict[str, float]:
     """Wall and CPU seconds of `run(steps)`."""
     wall, cpu = time.perf_counter(), time.process_time()
     run(steps)
     return {"steps": steps, "wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
+
+
+def flops(run: Callable[[int], object], rollout: int) -> float | None:
+    """FLOPs of the matrix products of torch per environment step, counted over one rollout and its update."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    if not rollout:
+        return None
+    with FlopCounterMode(display=False) as counter:
+        run(rollout)
+    return counter.get_total_flops() / rollout
 
 
 def main() -> None:
@@ -49,7 +61,8 @@ def main() -> None:
     run = importlib.import_module(contender.module).make(**contender.options)
     run(contender.steps)
     versions = {"python": platform.python_version()} | {name: installed(name) for name in PACKAGES}
-    print(json.dumps({"ready": contender.name, "versions": versions}), file=answers, flush=True)
+    ready = {"ready": contender.name, "versions": versions, "flops": flops(run, contender.rollout)}
+    print(json.dumps(ready), file=answers, flush=True)
     for line in sys.stdin:
         print(json.dumps(timed(run, int(line))), file=answers, flush=True)
 

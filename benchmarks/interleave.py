@@ -29,7 +29,7 @@ class Process:
         command = [str(python), "-m", "benchmarks.contender", contender.name]
         self.contender = contender
         self.process = subprocess.Popen(command, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        self.versions = self._answer()["versions"]
+        self.ready = self._answer()  # when it is warm
 
     def __enter__(self) -> Process:
         return self
@@ -55,15 +55,14 @@ class Process:
 
 
 def take_turns(contenders: Sequence[Contender], rounds: int) -> tuple[dict[str, Times], dict[str, Any]]:
-    """(times of each contender, one a round; versions of the packages in each environment)."""
+    """(times of each contender, one a round; what each said of itself when it was ready)."""
     with ExitStack() as stack:
         processes = [stack.enter_context(Process(contender)) for contender in contenders]
         times: dict[str, Times] = {contender.name: [] for contender in contenders}
         for _ in range(rounds):
             for process in processes:
                 times[process.contender.name].append(process.turn())
-        versions = {"peers" if process.contender.peer else "ours": process.versions for process in processes}
-        return times, versions
+        return times, {process.contender.name: process.ready for process in processes}
 
 
 def speeds(times: Times, clock: str = "cpu") -> list[float]:
@@ -75,13 +74,17 @@ def spread(values: Sequence[float]) -> dict[str, float]:
     return {"median": statistics.median(values), "low": min(values), "high": max(values)}
 
 
-def row(contender: Contender, times: Times) -> dict[str, Any]:
+def row(contender: Contender, times: Times, flops: float | None) -> dict[str, Any]:
     """Speed of one contender by CPU time, and its median by the clock on the wall."""
-    wall = statistics.median(speeds(times, "wall"))
-    return {"name": contender.name, "what": contender.what, "peer": contender.peer, "target": contender.target} | {
-        **spread(speeds(times)),
-        "wall": wall,
+    return {
+        "name": contender.name,
+        "what": contender.what,
+        "peer": contender.peer,
+        "target": contender.target,
         "steps": contender.steps,
+        "flops": flops,
+        **spread(speeds(times)),
+        "wall": statistics.median(speeds(times, "wall")),
     }
 
 
@@ -90,10 +93,17 @@ def ratios(ours: Times, theirs: Times) -> dict[str, float]:
     return spread([a / b for a, b in zip(speeds(ours), speeds(theirs), strict=True)])
 
 
-def result(group: Group, times: dict[str, Times]) -> dict[str, Any]:
+def result(group: Group, times: dict[str, Times], ready: dict[str, Any]) -> dict[str, Any]:
     """What is written of a group."""
-    pairs = [
-        {"ours": pair.ours, "theirs": pair.theirs, "target": pair.target} | ratios(times[pair.ours], times[pair.theirs])
+    pairs: list[dict[str, Any]] = [
+        {
+            "ours": pair.ours,
+            "theirs": pair.theirs,
+            "target": pair.target,
+            **ratios(times[pair.ours], times[pair.theirs]),
+        }
         for pair in group.pairs
     ]
-    return {"rows": [row(contender, times[contender.name]) for contender in group.contenders], "ratios": pairs}
+    rows = [row(one, times[one.name], ready[one.name]["flops"]) for one in group.contenders]
+    environments = {"peers" if one.peer else "ours": ready[one.name]["versions"] for one in group.contenders}
+    return {"environments": environments, "rows": rows, "ratios": pairs}

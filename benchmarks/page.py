@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.ours import products
-from benchmarks.table import GROUPS
+from benchmarks.table import CONTENDERS, GROUPS
 from studies.pages import grid
 
 HERE = Path(__file__).parent
@@ -31,7 +31,9 @@ How it measures: every contender is a process with one thread that is built, war
 is thrown away), and then waits. The contenders of a group take turns, five rounds. A speed is environment steps by CPU
 second of its process, the median of the rounds with the smallest and the largest; *wall* is the median by the clock on
 the wall, lower where other programs held the core. A ratio is made within each round. Only ratios of one run hold on
-another machine.
+another machine. *kFLOP a step* is what torch's own counter finds of matrix products, over one rollout and its update
+(lookups, element-wise arithmetic and products outside torch are not seen); *of the limit* is the speed's share of what
+these products alone would allow at this core's rate, measured in the same rounds on the default network's shapes.
 
 What is in a measurement: acting, worlds with their resets, bonus, advantages, updates. What is not: imports,
 compilation, level pools, RLeXplore's random prelude for its observation statistics, evaluation, files.
@@ -71,12 +73,28 @@ def target(found: dict[str, Any], form: str) -> str:
     return f">= {form.format(found['target'])} ({'met' if found['median'] >= found['target'] else 'not met'})"
 
 
+def product_rate(found: dict[str, Any]) -> float:
+    """FLOPs per second of the group's matrix products alone (0 for a group of worlds)."""
+    speeds = [r["median"] for r in found["rows"] if CONTENDERS[r["name"]].options.get("parts") == ["act", "learn"]]
+    return max(speeds, default=0.0) * sum(products.flops_per_step().values())
+
+
+def arithmetic(row: dict[str, Any], rate: float) -> tuple[str, str]:
+    """(thousand FLOPs of an environment step, share of the speed that they alone would allow)."""
+    if not row["flops"]:
+        return "", ""
+    return number(row["flops"] / 1000), f"{100 * row['median'] * row['flops'] / rate:.0f} %"
+
+
 def speed_table(found: dict[str, Any]) -> tuple[list[str], Rows]:
     names = ["contender", "what", "steps/s", "smallest - largest", "wall", "target"]
-    rows = [
+    rows: Rows = [
         (r["name"], r["what"], number(r["median"]), span(r), number(r["wall"]), target(r, "{:,}"))
         for r in found["rows"]
     ]
+    if rate := product_rate(found):
+        names += ["kFLOP a step", "of the limit"]
+        rows = [(*cells, *arithmetic(r, rate)) for cells, r in zip(rows, found["rows"], strict=True)]
     return names, rows
 
 

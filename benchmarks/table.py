@@ -11,7 +11,7 @@ DOORKEY, MULTIROOM, KEYCORRIDOR = "MiniGrid-DoorKey-8x8-v0", "MiniGrid-MultiRoom
 
 @dataclass(frozen=True)
 class Contender:
-    """`steps` is one measurement. `target`: env steps/s that it should reach."""
+    """`steps` is one measurement, a whole number of rollouts. `target`: env steps/s that it should reach."""
 
     name: str
     module: str
@@ -24,6 +24,14 @@ class Contender:
     def peer(self) -> bool:
         """Does it run in the peers' environment?"""
         return self.module.startswith("benchmarks.peers.")
+
+    @property
+    def rollout(self) -> int:
+        """Environment steps between two updates; 0 for what does not learn."""
+        if self.module in (PRODUCTS, WORLD, MINIGRID):
+            return 0
+        n_steps = 128 if self.module == DEFAULT else self.options.get("n_steps", 2048)  # 2048: SB3's default
+        return int(self.options.get("copies", 64) * n_steps)
 
 
 @dataclass(frozen=True)
@@ -50,12 +58,25 @@ def _same_schedule(copies: int, batch: int) -> dict[str, Any]:
     return {"env": DOORKEY, "copies": copies, "n_steps": 128, "batch_size": batch, "n_epochs": 4}
 
 
+def _limit(name: str) -> Contender:
+    """The rate of matrix products that the group's learners are held against."""
+    what = "the default loop's matrix products and nothing else"
+    return Contender(name, PRODUCTS, 917_504, what, {"parts": ["act", "learn"]})
+
+
 OURS, DEFAULT, WORLD = "benchmarks.ours.same_schedule", "benchmarks.ours.default", "benchmarks.ours.world"
 PRODUCTS = "benchmarks.ours.products"
 SB3, RLEXPLORE, MINIGRID = "benchmarks.peers.sb3", "benchmarks.peers.rlexplore", "benchmarks.peers.world"
 AT_16, AT_64 = _same_schedule(16, 256), _same_schedule(64, 1024)
 BONUS = "bonus networks of the peer's size"
-LOOP = {"copies": 64, "n_steps": 128, "batch_size": 1024, "n_epochs": 2, "learning_rate": 2e-3, "ent_coef": 0.01}
+LOOP: dict[str, Any] = {
+    "copies": 64,
+    "n_steps": 128,
+    "batch_size": 1024,
+    "n_epochs": 2,
+    "learning_rate": 2e-3,
+    "ent_coef": 0.01,
+}
 LOOP |= {"network": "shared 128-128", "env": MULTIROOM}
 
 SAME_16 = Group(
@@ -80,6 +101,7 @@ SAME_16 = Group(
         Contender(
             "SB3 + RE3 at 16", RLEXPLORE, 8_192, "RLeXplore's recipe; ours has no re3 yet", AT_16 | {"bonus": "RE3"}
         ),
+        _limit("products at 16"),
     ),
     (
         Pair("ppo at 16", "SB3 at 16"),
@@ -105,6 +127,7 @@ SAME_64 = Group(
         ),
         Contender("SB3 + RND at 64", RLEXPLORE, 16_384, "RLeXplore's recipe", AT_64 | {"bonus": "RND"}),
         Contender("SB3 + ICM at 64", RLEXPLORE, 16_384, "RLeXplore's recipe", AT_64 | {"bonus": "ICM"}),
+        _limit("products at 64"),
     ),
     (
         Pair("ppo at 64", "SB3 at 64"),
@@ -136,6 +159,7 @@ DEFAULTS = Group(
         Contender(
             "SB3 + E3B default", RLEXPLORE, 16_384, "RLeXplore's recipe", {"env": DOORKEY, "copies": 8, "bonus": "E3B"}
         ),
+        _limit("products"),
     ),
     (
         Pair("ppo+counts default", "SB3 default"),
@@ -160,9 +184,7 @@ LOOP_GROUP = Group(
         Contender("ppo loop", DEFAULT, 245_760, "ours, without the bonus", {"env": MULTIROOM, "agent": "ppo"}),
         Contender("SB3 loop on our world", SB3, 81_920, "SB3's PPO on our batched world", LOOP | {"world": "ours"}),
         Contender("SB3 loop", SB3, 16_384, "SB3's PPO on Minigrid itself", LOOP),
-        Contender(
-            "limit", PRODUCTS, 917_504, "the loop's matrix products and nothing else", {"parts": ["act", "learn"]}
-        ),
+        _limit("limit"),
         Contender("limit, acting", PRODUCTS, 2_621_440, "those of acting (64 x 128 x 128)", {"parts": ["act"]}),
         Contender("limit, learning", PRODUCTS, 917_504, "those of learning (1024 x 128 x 128)", {"parts": ["learn"]}),
     ),

@@ -14,7 +14,7 @@ from sandbox.config import Experiment, World
 from sandbox.plan import plan, policy_kwargs
 
 
-def make(env: str, agent: str) -> Callable[[int], None]:
+def make(env: str, agent: str) -> Callable[[int], object]:
     """A function that trains for a number of steps."""
     resolved = plan(Experiment(agent=agent, world=World(id=env), steps=10_000_000))
     learner, bonus = resolved.experiment.learner, resolved.spec.get("curiosity")
@@ -39,4 +39,4 @@ def make(env: str, agent: str) -> Callable[[int], None]:
         seed=0,
         device="cpu",
     )
-    return lambda steps: model.learn(steps, reset_num_timesteps=False) and None
+    return lambda steps: model.learn(steps, reset_num_timesteps=False)

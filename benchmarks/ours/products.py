@@ -38,7 +38,7 @@ def products_per_unit() -> dict[str, int]:
     return {part: UNIT * flops // (2 * rows[part] * HIDDEN**2) for part, flops in flops_per_step().items()}
 
 
-def make(parts: list[Literal["act", "learn"]]) -> Callable[[int], None]:
+def make(parts: list[Literal["act", "learn"]]) -> Callable[[int], object]:
     """A function that does the products of a number of steps (whole units)."""
     weight = torch.randn(HIDDEN, HIDDEN)
     small, large = torch.randn(COPIES, HIDDEN), torch.randn(BATCH, HIDDEN)

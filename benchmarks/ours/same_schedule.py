@@ -36,7 +36,7 @@ def with_encoder(bonus: str) -> Callable[[Context], IntrinsicReward]:
 
 def make(
     env: str, copies: int, n_steps: int, batch_size: int, n_epochs: int, bonus: str | None = None
-) -> Callable[[int], None]:
+) -> Callable[[int], object]:
     """A function that trains for a number of steps."""
     policy: dict[str, Any] = {"net_arch": [64, 64], "features_extractor_class": Flat}
     policy["optimizer_kwargs"] = {"eps": 1e-5, "fused": True}
@@ -51,4 +51,4 @@ def make(
         seed=0,
         device="cpu",
     )
-    return lambda steps: model.learn(steps, reset_num_timesteps=False) and None
+    return lambda steps: model.learn(steps, reset_num_timesteps=False)

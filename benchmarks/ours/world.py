@@ -11,7 +11,7 @@ from envs import vector
 DRAWN = 10_000  # calls of `step` before the same random actions come again
 
 
-def make(env: str, copies: int) -> Callable[[int], None]:
+def make(env: str, copies: int) -> Callable[[int], object]:
     """A function that steps the world: steps // copies calls."""
     world = vector.make(env, copies)
     vector.reset(world, 0)

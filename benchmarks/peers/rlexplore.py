@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
-from rllte.xplore import reward
+from rllte.xplore import reward  # type: ignore[import-not-found]
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv
@@ -53,9 +53,9 @@ class AddBonus(BaseCallback):
         buffer.returns += added
 
 
-def make(env: str, copies: int, bonus: Literal["RND", "ICM", "E3B", "RE3"], **settings: Any) -> Callable[[int], None]:
+def make(env: str, copies: int, bonus: Literal["RND", "ICM", "E3B", "RE3"], **settings: Any) -> Callable[[int], object]:
     """A function that trains for a number of steps; the reward module has its own defaults."""
     vec: VecEnv = flat_view.make_env(env, copies)
     callback = AddBonus(getattr(reward, bonus)(vec, device="cpu"))
     model = PPO("MlpPolicy", vec, seed=0, device="cpu", **settings)
-    return lambda steps: model.learn(steps, callback=callback, reset_num_timesteps=False) and None
+    return lambda steps: model.learn(steps, callback=callback, reset_num_timesteps=False)

@@ -50,9 +50,9 @@ def make(
     world: Literal["Minigrid", "ours"] = "Minigrid",
     network: str = "64-64",
     **settings: Any,
-) -> Callable[[int], None]:
+) -> Callable[[int], object]:
     """A function that trains for a number of steps."""
     vec = flat_view.make_env(env, copies) if world == "Minigrid" else batched_world(env, copies)
     policy = "MlpPolicy" if world == "Minigrid" else "MultiInputPolicy"
     model = PPO(policy, vec, policy_kwargs=NETWORKS[network], seed=0, device="cpu", **settings)
-    return lambda steps: model.learn(steps, reset_num_timesteps=False) and None
+    return lambda steps: model.learn(steps, reset_num_timesteps=False)

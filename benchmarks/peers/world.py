@@ -9,7 +9,7 @@ import minigrid  # noqa: F401 - registers the ids
 import numpy as np
 
 
-def make(env: str) -> Callable[[int], None]:
+def make(env: str) -> Callable[[int], object]:
     """A function that steps it."""
     world = gym.make(env).unwrapped
     world.reset(seed=0)

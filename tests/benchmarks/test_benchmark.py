@@ -33,7 +33,7 @@ def test_a_ratio_is_made_within_each_round() -> None:
 
 def test_a_row_states_cpu_speed_and_wall_beside_it() -> None:
     one = table.Contender("x", "benchmarks.peers.sb3", 100, "", {}, 40.0)
-    row = interleave.row(one, times(1.0, 2.0, 4.0))
+    row = interleave.row(one, times(1.0, 2.0, 4.0), None)
     assert (row["median"], row["low"], row["high"], row["wall"]) == (50.0, 25.0, 100.0, 25.0)
     assert row["peer"] is True
 
@@ -57,6 +57,7 @@ def test_the_counted_flops_are_those_of_the_default_policy() -> None:
     assert forward.get_total_flops() == 4 * products.forward_flops()
     assert backward.get_total_flops() == 2 * 4 * products.forward_flops()
     assert resolved.experiment.learner.n_epochs == products.EPOCHS
+    assert table.CONTENDERS["ppo+counts loop"].rollout == resolved.per_rollout
     assert (resolved.copies, resolved.n_steps, resolved.batch_size) == (64, products.N_STEPS, products.BATCH)
 
 
@@ -78,15 +79,13 @@ def test_names_are_unique_and_pairs_name_contenders_of_their_group() -> None:
 def test_a_measurement_is_a_whole_number_of_rollouts(one: table.Contender) -> None:
     """Else a learner would run more steps than it is credited with."""
     assert importlib.util.find_spec(one.module) is not None
-    if one.module == table.PRODUCTS:
-        assert one.steps % products.UNIT == 0
-    elif one.module == table.DEFAULT:
-        assert one.steps % (64 * 128) == 0
-    else:
-        assert (
-            one.steps % (one.options.get("copies", 1) * one.options.get("n_steps", 2048 if "SB3" in one.name else 1))
-            == 0
-        )
+    assert one.steps % (products.UNIT if one.module == table.PRODUCTS else one.rollout or 1) == 0
+
+
+def test_flops_are_counted_per_step() -> None:
+    weight = torch.ones(3, 5)
+    assert contender.flops(lambda steps: torch.ones(steps, 3) @ weight, 8) == 2 * 3 * 5
+    assert contender.flops(lambda steps: None, 0) is None
 
 
 def test_targets_are_met_or_not() -> None:
@@ -108,7 +107,9 @@ def test_a_failed_process_has_no_peak() -> None:
 
 
 def fake_group(group: table.Group) -> dict[str, Any]:
-    return interleave.result(group, {one.name: times(1.0, 2.0, 4.0) for one in group.contenders})
+    all_times = {one.name: times(1.0, 2.0, 4.0) for one in group.contenders}
+    ready = {one.name: {"versions": {}, "flops": 1e6 if one.rollout else None} for one in group.contenders}
+    return interleave.result(group, all_times, ready)
 
 
 @pytest.mark.parametrize("group", table.GROUPS.values(), ids=lambda group: group.name)
