@@ -11,6 +11,7 @@ import pytest
 
 import envs.minigrid
 from envs.minigrid import IDS, NOT_BATCHED, levels, make
+from envs.minigrid.codes import DOOR_LOCKED, KEY, MARK, WALL
 from envs.minigrid.levels import level_of, load_pool, new_env, state_of
 from envs.minigrid.rooms import quicken
 
@@ -120,6 +121,34 @@ def test_split_gives_evaluation_at_most_half_and_only_if_that_is_enough():
     assert levels.split(task, all_levels[:63], 500, 500).note == "shared (63)"
     assert levels.split(task, all_levels[:65], 500, 500).note == "held-out (32)"
     assert levels.split(task, all_levels[:20], 500, 8).note == "held-out (8)"
+
+
+def can_be_solved(grid, body, width):
+    """As if all that can be carried were out of the way: False is certain, True nearly so."""
+    keys, found = set(), None
+    while found != len(keys):
+        found, reached = len(keys), {int(body[1]) * width + int(body[0])}
+        ahead = list(reached)
+        while ahead:
+            cell = ahead.pop()
+            for near in {cell - 1, cell + 1, cell - width, cell + width} - reached:
+                kind, colour = grid[near] >> 3 & 15, grid[near] & 7
+                if kind != WALL and (kind != DOOR_LOCKED or colour in keys):
+                    reached.add(near)
+                    ahead.append(near)
+        words = [grid[cell] >> shift for cell in reached for shift in (0, 8, 16)]
+        keys |= {word & 7 for word in words if word >> 3 & 15 == KEY}
+    return any(grid[cell] & MARK for cell in reached)
+
+
+@pytest.mark.parametrize(
+    ("name", "hopeless"), [("2Dlhb-v0", 30), ("1Q-v0", 30), ("2Q-v0", 15), ("1Dlhb-v0", 0), ("2Dlhb-v1", 0)]
+)
+def test_levels_that_cannot_be_solved_are_kept_and_counted(name, hopeless):
+    """In version 0 of these mazes a ball may be put where the box with a key was: so it is in Minigrid."""
+    pool = load_pool(f"MiniGrid-ObstructedMaze-{name}", {}, 4096, 512)
+    levels = zip(pool.evaluation.grids.tolist(), pool.evaluation.bodies.tolist(), strict=True)
+    assert sum(not can_be_solved(grid, body, pool.task.width) for grid, body in levels) == hopeless
 
 
 def test_arguments_reach_minigrid_and_are_part_of_the_key(cache):
