@@ -109,7 +109,7 @@ def make(
         split: which levels a world with a level pool draws from; evaluation levels are unseen in training.
         levels, eval_levels: sizes of the two pools (worlds with a pool only).
         emit_labels: put ground truth into `infos["labels"]` (batched worlds; others may offer it themselves).
-        kwargs: arguments of the environment.
+        kwargs: arguments of the environment; Minigrid's also take `view` and `tile_size`, see `envs.minigrid.views`.
 
     Raises:
         gymnasium.error.Error: unknown id, or arguments that the environment refuses.
