@@ -74,7 +74,7 @@ class Pool:
 
 
 def load_pool(env_id: str, kwargs: dict[str, Any], levels: int, eval_levels: int) -> Pool:
-    """The pool of `env_id`, from the cache where it holds an intact one, else generated (0.1 to 1 ms a level).
+    """The pool of `env_id`, from the cache where it holds an intact one, else generated (0.1 to 3 ms a level).
 
     Raises:
         ValueError: for an id outside `IDS`, sizes below 1, or a view that is not 7 x 7.

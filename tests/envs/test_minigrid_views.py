@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from gymnasium.utils.env_checker import check_env
 from minigrid.wrappers import FullyObsWrapper, RGBImgPartialObsWrapper
 
 from envs import vector
+from envs.batched import SingleCopy
 from envs.minigrid import make, mirror, views
 from envs.minigrid.levels import new_env
 from envs.minigrid.mirroring import SameDraws
@@ -95,6 +97,12 @@ def test_batches_and_single_copies_have_the_same_spaces(env_id, view):
     assert one.observation_space.contains(one.reset(seed=0)[0])
     if view == "rgb":
         assert obs["image"].shape == (3, 3, 63, 63)
+
+
+@pytest.mark.parametrize("view", ["partial", "full", "rgb"])
+@pytest.mark.parametrize("env_id", ["MiniGrid-PutNear-6x6-N2-v0", "MiniGrid-Dynamic-Obstacles-5x5-v0"])
+def test_single_copies_are_gymnasium_environments(env_id, view):
+    check_env(SingleCopy(make(env_id, 1, view=view, **SMALL)), skip_render_check=True)
 
 
 @pytest.mark.parametrize("view", ["full", "rgb"])
