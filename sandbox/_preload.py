@@ -8,48 +8,66 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from typing import Any
 
 import numpy as np
 import torch
 
 import sandbox.worker  # noqa: F401 - imported for its imports
+from agents.adam import Adam
 from agents.context import Context
 from agents.curiosity.counts import Counts
 from agents.encoders import default_encoder
-from agents.encoders import symbolic as symbolic_encoder
-from agents.encoders.symbolic import Symbolic
-from agents.rollout import Rollout
+from agents.encoders.symbolic import Symbolic, add_gradient, find_rows
+from agents.learners._actor import Actor
+from agents.learners._compiled import Batch, surrogate
+from agents.learners._gae import advantages
+from agents.learners._policy import MlpPolicy
+from agents.rollout import Obs, Rollout, flatten_obs, map_obs
 from envs import vector
 
+NETWORK: dict[str, Any] = {"features_extractor_class": Symbolic, "net_arch": [], "optimizer_class": Adam}
 WORLDS = "SANDBOX_PRELOAD"  # environment variable: ids of the study's worlds, separated by spaces
 
 
 def warm(env_id: str) -> None:
-    """Step a batched world, hash its views and look its symbols up, so that the compiled code is loaded."""
+    """Step a batched world, hash its views, act and learn on them, so that the compiled code is loaded."""
     env = vector.make(env_id, 2)
     obs = vector.reset(env, 0)
     env.step(np.zeros((2, *(env.single_action_space.shape or ())), np.int64))
-    tensors = {name: torch.as_tensor(value)[None] for name, value in obs.items()} if isinstance(obs, dict) else None
-    views = tensors if tensors is not None else torch.as_tensor(obs)[None]
+    space, actions = env.single_observation_space, env.single_action_space
+    views = map_obs(lambda x: torch.as_tensor(x)[None], obs)
     steps = (1, 2)
     flags = torch.zeros(steps, dtype=torch.bool)
     rollout = Rollout(views, torch.zeros(steps, dtype=torch.int64), views, torch.zeros(steps), flags, flags)
-    space = env.single_observation_space
-    counts = Counts(Context(space, env.single_action_space, 2, lambda: Symbolic(space)))
+    counts = Counts(Context(space, actions, 2, lambda: Symbolic(space)))
     counts.reward(rollout)
     counts.update(rollout)
-    if tensors is not None and default_encoder(space) == "symbolic":
-        _warm_lookup(Symbolic(space), {name: value[0] for name, value in tensors.items()})
+    if default_encoder(space) == "symbolic":
+        _warm_learner(MlpPolicy(space, actions, lambda _progress: 0.0, **NETWORK), flatten_obs(views))
     env.close()
 
 
-def _warm_lookup(encoder: Symbolic, obs: dict[str, torch.Tensor]) -> None:
+def _warm_learner(policy: MlpPolicy, obs: Obs) -> None:
+    """One action and one update, without autograd."""
+    encoder: Any = policy.features_extractor
+    rows, counts = encoder.room(2)
     with torch.no_grad():
-        encoder(obs)
-    view = obs["image"].flatten(1, 2).contiguous().numpy()
-    weight = np.zeros(tuple(encoder.weight.shape), np.float32)
-    table = encoder.table.numpy()  # type: ignore[operator]
-    symbolic_encoder._scatter(view, table, np.zeros((len(view), weight.shape[1]), np.float32), weight)
+        Actor(policy, 2).act(obs)
+        outputs = policy.outputs(obs)
+        view, symbols = encoder.parts(obs)
+        offsets, table = encoder.tables
+        find_rows(view.numpy(), symbols.numpy(), offsets, table, rows.numpy(), counts.numpy())
+        hidden = torch.zeros(2, len(encoder.bias))
+        weight, bias = (torch.zeros_like(x) for x in (encoder.weight, encoder.bias))
+        add_gradient(rows.numpy(), counts.numpy(), hidden.numpy(), hidden.numpy(), weight.numpy(), bias.numpy())
+        zeros, first = torch.zeros(2), torch.zeros(2, dtype=torch.int64)
+        surrogate(outputs, Batch(first, first, zeros, zeros, zeros[None], 0.2, 0.0, torch.ones(1).double(), True))
+        advantages(zeros[None], zeros[None], zeros[None], zeros[None].bool(), 1.0, 1.0)
+    for parameter in policy.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer: Any = policy.optimizer
+    optimizer.step(max_norm=1.0)
 
 
 torch.set_num_threads(1)

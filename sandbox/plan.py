@@ -8,6 +8,7 @@ from typing import Any
 
 import gymnasium as gym
 
+from agents.adam import Adam
 from agents.encoders import default_encoder
 from envs import vector
 from sandbox import preflight, registry
@@ -127,5 +128,6 @@ def policy_kwargs(plan_: Plan) -> dict[str, Any]:
         "features_extractor_class": encoder,
         "features_extractor_kwargs": options,
         "net_arch": list(plan_.experiment.learner.net_arch),
-        "optimizer_kwargs": {"eps": 1e-5, "fused": True},
+        "optimizer_class": Adam,
+        "optimizer_kwargs": {"eps": 1e-5},
     }

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
+from agents.adam import Adam
 from agents.rollout import Obs, Rollout, flatten_obs, map_obs
 
 PIECE = 1024  # views per forward pass and per gradient step
@@ -23,9 +24,9 @@ def take(obs: Obs, index: Tensor | slice) -> Obs:
     return map_obs(lambda x: x[index.to(x.device) if isinstance(index, Tensor) else index], obs)
 
 
-def adam(parameters: Iterable[nn.Parameter], lr: float) -> torch.optim.Adam:
-    """Adam in one kernel: for networks as small as these the loop over tensors costs more than the arithmetic."""
-    return torch.optim.Adam(parameters, lr=lr, fused=True)
+def adam(parameters: Iterable[nn.Parameter], lr: float) -> Adam:
+    """Compiled Adam: for networks as small as these a loop over tensors costs more than the arithmetic."""
+    return Adam(parameters, lr)
 
 
 def descend(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:

@@ -11,6 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from agents.learners._compiled import accumulate
+
 
 def advantages(
     rewards: Tensor, values: Tensor, next_values: Tensor, ended: Tensor, gamma: float, lambda_: float
@@ -19,6 +21,9 @@ def advantages(
     delta = rewards + gamma * next_values - values
     carry = gamma * lambda_ * (~ended).to(delta.dtype)
     out = torch.empty_like(delta)
+    if delta.device.type == "cpu":
+        accumulate(delta.numpy(), carry.numpy(), out.numpy())
+        return out
     following = torch.zeros_like(delta[0])
     for t in reversed(range(len(delta))):
         following = delta[t] + carry[t] * following  # not fused: rounded as SB3 rounds it

@@ -18,6 +18,8 @@ from torch import Tensor, nn
 
 from agents.encoders import Encoder
 from agents.faults import NonFinite
+from agents.layers import affine
+from agents.learners._compiled import sample
 from agents.rollout import Obs, map_obs
 
 
@@ -70,8 +72,31 @@ class TwoHeads(ActorCriticPolicy):
 
     # ------------------------------------------------------------------ what the learner calls
 
+    @property
+    def compiled(self) -> bool:
+        """Does the compiled path apply: discrete actions, an encoder of ours, float32 on the CPU?"""
+        head = self.action_net.weight if isinstance(self.action_dist, CategoricalDistribution) else None
+        return self.raw_obs and head is not None and head.device.type == "cpu" and head.dtype == torch.float32
+
+    def outputs(self, obs: Obs, *, detach_encoder: bool = False) -> Tensor:
+        """[M, A + heads]: logits and values, by one product where actor and critic share their last layer."""
+        pi, vf = self._latents(obs, detach_encoder=detach_encoder)
+        heads: list[Any] = [self.action_net, *self.value_nets]
+        if pi is vf:
+            return affine(pi, torch.cat([head.weight for head in heads]), torch.cat([head.bias for head in heads]))
+        return torch.cat([heads[0](pi), *(head(vf) for head in heads[1:])], dim=1)
+
     def act(self, obs: Obs) -> tuple[Tensor, Tensor, Tensor]:
         """Sampled actions [N, ...], values [heads, N], log-probabilities [N]."""
+        if self.compiled:
+            n_actions = int(self.action_space.n)  # type: ignore[attr-defined]
+            chosen = sample(self.outputs(obs).numpy(), n_actions, len(self.value_nets))
+            if chosen is None:
+                raise NonFinite("the policy's action probabilities diverged: a logit is not finite")
+            return chosen
+        return self._act(obs)
+
+    def _act(self, obs: Obs) -> tuple[Tensor, Tensor, Tensor]:
         pi, vf = self._latents(obs, detach_encoder=False)
         if isinstance(self.action_dist, CategoricalDistribution):
             log_probs = self._log_probs(pi)
@@ -122,6 +147,8 @@ class TwoHeads(ActorCriticPolicy):
             features = self.extract_features(obs)
         if isinstance(features, tuple):
             return self.mlp_extractor.forward_actor(features[0]), self.mlp_extractor.forward_critic(features[1])
+        if not self.net_arch:
+            return features, features
         return self.mlp_extractor(features)
 
     def _values(self, latent: Tensor) -> Tensor:

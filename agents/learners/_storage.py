@@ -14,7 +14,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from agents.faults import EnvironmentFault
-from agents.rollout import Obs, Rollout
+from agents.rollout import Index, Obs, Rollout
 
 
 class RolloutStorage:
@@ -40,7 +40,16 @@ class RolloutStorage:
         self.terminated, self.truncated = self._zeros(*shape, dtype=torch.bool), self._zeros(*shape, dtype=torch.bool)
         self.values, self.advantages, self.returns = (self._zeros(heads, *shape) for _ in range(3))
         self.labels: dict[str, Tensor] = {}
+        # One view per step: indexing a tensor costs more than copying such short rows.
+        self._obs_rows = {name: part.unbind(0) for name, part in self._parts(self.obs)}
+        per_step = (self.actions, self.log_probs, self.rewards, self.terminated, self.truncated)
+        self._rows = [part.unbind(0) for part in per_step]
+        self._value_rows = self.values.unbind(1)
         self.reset()
+
+    @staticmethod
+    def _parts(obs: Obs) -> list[tuple[str, Tensor]]:
+        return list(obs.items()) if isinstance(obs, dict) else [("", obs)]
 
     def _zeros(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
         return torch.zeros(shape, dtype=dtype, device=self.device)
@@ -71,20 +80,19 @@ class RolloutStorage:
     ) -> None:
         """Step t of every copy, as SB3's `VecEnv.step` returned it."""
         t = self.step
-        if isinstance(obs, dict):
-            for name, value in obs.items():
-                self.obs[name][t] = value.reshape(self.obs[name][t].shape)  # type: ignore[index]
-        else:
-            self.obs[t] = obs.reshape(self.obs[t].shape)  # type: ignore[index]
-        self.actions[t], self.values[:, t], self.log_probs[t] = actions, values, log_probs
-        self.rewards[t] = torch.as_tensor(rewards)
-        self.terminated[t], self.truncated[t] = False, False
-        for n in np.flatnonzero(dones):
-            time_limit = bool(infos[n].get("TimeLimit.truncated", False))
-            self.truncated[t, n], self.terminated[t, n] = time_limit, not time_limit
+        for name, value in self._parts(obs):
+            row = self._obs_rows[name][t]
+            row.copy_(value.reshape(row.shape))
+        dones, time_limits = np.asarray(dones, bool), np.zeros(len(dones), bool)
+        for n in np.flatnonzero(dones).tolist():
+            time_limits[n] = infos[n].get("TimeLimit.truncated", False)
             if "terminal_observation" not in infos[n]:
                 raise EnvironmentFault(f"copy {n} ended without info['terminal_observation'] (SB3's VecEnv contract)")
-            self._finals.append((t, int(n), infos[n]["terminal_observation"]))
+            self._finals.append((t, n, infos[n]["terminal_observation"]))
+        ends = torch.from_numpy(dones & ~time_limits), torch.from_numpy(time_limits)
+        for rows, value in zip(self._rows, (actions, log_probs, torch.as_tensor(rewards), *ends), strict=True):
+            rows[t].copy_(value)
+        self._value_rows[t].copy_(values)
         self.step += 1
 
     def add_labels(self, labels: dict[str, np.ndarray]) -> None:
@@ -117,14 +125,19 @@ class RolloutStorage:
             stacked = np.stack([np.asarray(f[2]) for f in finals])
             out[t, n] = torch.as_tensor(stacked, dtype=out.dtype, device=out.device).reshape(-1, *out.shape[2:])
 
-    def minibatches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Indices (t, n) of one epoch. SB3 flattens environment-major and permutes by numpy's global generator:
-        so do we, that equal seeds give equal minibatches."""
+    def minibatches(self, batch_size: int) -> Iterator[Tensor]:
+        """Flat, time-major indices t * N + n of one epoch. SB3 flattens environment-major and permutes by numpy's
+        global generator: so do we, that equal seeds give equal minibatches."""
         steps, n_envs = self.shape
-        order = torch.as_tensor(np.random.permutation(steps * n_envs), device=self.device)  # noqa: NPY002
-        t, n = order % steps, torch.div(order, steps, rounding_mode="floor")
-        yield from zip(t.split(batch_size), n.split(batch_size), strict=True)
+        order = np.random.permutation(steps * n_envs)  # noqa: NPY002
+        flat = torch.as_tensor(order % steps * n_envs + order // steps, device=self.device)
+        yield from flat.split(batch_size)
 
-    def take(self, tensor: Tensor, t: Tensor, n: Tensor) -> Tensor:
-        """tensor[t, n] of a [T, N, ...] tensor, by one flat index (several times quicker than two)."""
-        return tensor.flatten(0, 1).index_select(0, t * self.shape[1] + n)
+    def pairs(self, index: Tensor) -> Index:
+        """(t, n) of flat indices."""
+        return torch.div(index, self.shape[1], rounding_mode="floor"), index % self.shape[1]
+
+    @staticmethod
+    def take(tensor: Tensor, index: Tensor) -> Tensor:
+        """The rows `index` (flat) of a [T, N, ...] tensor."""
+        return tensor.flatten(0, 1).index_select(0, index)

@@ -28,9 +28,13 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 from torch.nn import functional as F
 
+from agents.adam import Adam
 from agents.context import Context
 from agents.curiosity import IntrinsicReward
 from agents.faults import NonFinite
+from agents.learners._actor import Actor
+from agents.learners._actor import fits as actor_fits
+from agents.learners._compiled import Batch, surrogate
 from agents.learners._gae import advantages, successor_values
 from agents.learners._policy import CnnPolicy, MlpPolicy, MultiInputPolicy, Preprocessed, TwoHeads
 from agents.learners._storage import RolloutStorage
@@ -39,6 +43,7 @@ from agents.objectives import Objective
 from agents.rollout import Rollout, map_obs
 
 WeightSchedule = Callable[[int], float]  # absolute environment steps -> weight
+VALUE_LOSSES = ("value_loss", "intrinsic_value_loss")  # of the extrinsic and the intrinsic head
 FINETUNE_RATE = 0.01  # of the learning rate, for a pre-trained encoder (Schwarzer et al. 2021 fine-tune 100 x slower)
 
 
@@ -156,12 +161,13 @@ class PPO(SB3PPO):
         callback.on_rollout_start()
         self._rollout_start = self.num_timesteps
         rollout_buffer.reset()
+        act = Actor(self.policy, env.num_envs).act if actor_fits(self.policy) else self.policy.act
         for step in range(n_rollout_steps):
             if self.use_sde and self.sde_sample_freq > 0 and step % self.sde_sample_freq == 0:
                 self.policy.reset_noise(env.num_envs)
             obs = obs_as_tensor(self._last_obs, self.device)  # type: ignore[arg-type]
             with torch.no_grad():
-                action, values, log_prob = self.policy.act(obs)
+                action, values, log_prob = act(obs)
             actions = action.cpu().numpy()
             new_obs, rewards, dones, infos = env.step(self._to_environment(actions))
             self.num_timesteps += env.num_envs
@@ -178,6 +184,12 @@ class PPO(SB3PPO):
         callback.update_locals(locals())
         callback.on_rollout_end()
         return True
+
+    def _update_info_buffer(self, infos: list[dict[str, Any]], dones: np.ndarray | None = None) -> None:
+        """As SB3's, but only copies that ended are asked: a finished episode stands in no other info."""
+        ended = range(len(infos)) if dones is None else np.flatnonzero(dones).tolist()
+        if ended:
+            super()._update_info_buffer([infos[n] for n in ended], None if dones is None else dones[ended])
 
     def _to_environment(self, actions: np.ndarray) -> np.ndarray:
         if not isinstance(self.action_space, spaces.Box):
@@ -233,8 +245,8 @@ class PPO(SB3PPO):
         sums: dict[str, list[Tensor]] = {}
         stop = False
         for _epoch in range(self.n_epochs):
-            for t, n in self.rollout_buffer.minibatches(self.batch_size):
-                terms = self._losses(t, n, clip_range)
+            for index in self.rollout_buffer.minibatches(self.batch_size):
+                terms = self._losses(index, clip_range)
                 for name, value in terms.items():
                     sums.setdefault(name, []).append(value.detach())
                 if self.target_kl is not None and terms["approx_kl"] > 1.5 * self.target_kl:
@@ -254,43 +266,63 @@ class PPO(SB3PPO):
             self._log_now = False
             super().dump_logs(self._iteration)
 
-    def _losses(self, t: Tensor, n: Tensor, clip_range: float) -> dict[str, Tensor]:
-        """The terms of the loss on the minibatch of steps (t, n); `loss` is their weighted sum."""
-        data = self.rollout_buffer
-        obs, actions = map_obs(lambda x: data.take(x, t, n), data.obs), data.take(data.actions, t, n)
+    def _losses(self, index: Tensor, clip_range: float) -> dict[str, Tensor]:
+        """The terms of the loss on the minibatch of steps `index` (flat); `loss` is their weighted sum."""
         detach = self._encoder_rate == 0.0
+        compiled = self.policy.compiled and self.clip_range_vf is None
+        terms = (self._compiled_losses if compiled else self._plain_losses)(index, clip_range, detach)
+        if self._objective_active:
+            assert self.objective is not None and self.rollout is not None
+            pairs = self.rollout_buffer.pairs(index)
+            own, metrics = self.objective.loss(self.policy.features_extractor, self.rollout, pairs)
+            terms["loss"] = terms["loss"] + self.objective.weight * own
+            terms["representation/loss"] = own
+            terms |= {f"representation/{name}": torch.as_tensor(value) for name, value in metrics.items()}
+        return terms
+
+    def _compiled_losses(self, index: Tensor, clip_range: float, detach: bool) -> dict[str, Tensor]:
+        data = self.rollout_buffer
+        outputs = self.policy.outputs(map_obs(lambda x: data.take(x, index), data.obs), detach_encoder=detach)
+        heads = len(data.values)
+        value_coefs = torch.full((heads,), self.vf_coef, dtype=torch.float64)
+        if self.reward_free:
+            value_coefs[0] = 0.0  # the extrinsic head must not see reward yet
+        batch = Batch(
+            index, data.actions.flatten(), data.log_probs.flatten(), data.mixed.flatten(), data.returns.flatten(1),
+            clip_range, self.ent_coef, value_coefs, self.normalize_advantage and len(index) > 1,
+        )  # fmt: skip
+        loss, stats = surrogate(outputs, batch)
+        names = ["policy_gradient_loss", "entropy_loss", "approx_kl", "clip_fraction", *VALUE_LOSSES[:heads]]
+        return dict(zip(names, stats, strict=True)) | {"loss": loss}
+
+    def _plain_losses(self, index: Tensor, clip_range: float, detach: bool) -> dict[str, Tensor]:
+        data = self.rollout_buffer
+        obs, actions = map_obs(lambda x: data.take(x, index), data.obs), data.take(data.actions, index)
         values, log_prob, entropy = self.policy.evaluate(obs, actions, detach_encoder=detach)
-        advantage = data.take(data.mixed, t, n)
+        advantage = data.take(data.mixed, index)
         if self.normalize_advantage and len(advantage) > 1:
             advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
-        log_ratio = log_prob - data.take(data.log_probs, t, n)
+        log_ratio = log_prob - data.take(data.log_probs, index)
         ratio = torch.exp(log_ratio)
         clipped = torch.clamp(ratio, 1 - clip_range, 1 + clip_range)
         policy_loss = -torch.min(advantage * ratio, advantage * clipped).mean()
         entropy_loss = -torch.mean(-log_prob if entropy is None else entropy)
-        value_losses = [self._value_loss(head, values[head], t, n) for head in range(len(values))]
+        value_losses = [self._value_loss(head, values[head], index) for head in range(len(values))]
         if self.reward_free:
             value_losses[0] = torch.zeros_like(value_losses[0])  # the extrinsic head must not see reward yet
         loss = policy_loss + self.ent_coef * entropy_loss + self.vf_coef * torch.stack(value_losses).sum()
-        terms = {"policy_gradient_loss": policy_loss, "entropy_loss": entropy_loss, "value_loss": value_losses[0]}
-        if len(value_losses) > 1:
-            terms["intrinsic_value_loss"] = value_losses[1]
+        terms = {"policy_gradient_loss": policy_loss, "entropy_loss": entropy_loss}
+        terms |= dict(zip(VALUE_LOSSES, value_losses, strict=False))
         with torch.no_grad():
             terms["approx_kl"] = torch.mean((ratio - 1) - log_ratio)
             terms["clip_fraction"] = torch.mean((torch.abs(ratio - 1) > clip_range).float())
-        if self._objective_active:
-            assert self.objective is not None and self.rollout is not None
-            own, metrics = self.objective.loss(self.policy.features_extractor, self.rollout, (t, n))
-            loss = loss + self.objective.weight * own
-            terms["representation/loss"] = own
-            terms |= {f"representation/{name}": torch.as_tensor(value) for name, value in metrics.items()}
         return terms | {"loss": loss}
 
-    def _value_loss(self, head: int, values: Tensor, t: Tensor, n: Tensor) -> Tensor:
+    def _value_loss(self, head: int, values: Tensor, index: Tensor) -> Tensor:
         data = self.rollout_buffer
-        target = data.take(data.returns[head], t, n)
+        target = data.take(data.returns[head], index)
         if self.clip_range_vf is not None and head == 0:
-            old = data.take(data.values[head], t, n)
+            old = data.take(data.values[head], index)
             limit = self.clip_range_vf(self._current_progress_remaining)  # type: ignore[operator]
             values = old + torch.clamp(values - old, -limit, limit)
         return F.mse_loss(target, values)
@@ -299,9 +331,12 @@ class PPO(SB3PPO):
         optimizer = self.policy.optimizer
         optimizer.zero_grad()
         loss.backward()
-        own = optimizer.param_groups[2]["params"]  # in SB3's order, as a sum of squares depends on it
-        torch.nn.utils.clip_grad_norm_([*self.policy.parameters(), *own], self.max_grad_norm)
-        optimizer.step()
+        if isinstance(optimizer, Adam):
+            optimizer.step(max_norm=self.max_grad_norm)
+        else:
+            own = optimizer.param_groups[2]["params"]  # in SB3's order, as a sum of squares depends on it
+            torch.nn.utils.clip_grad_norm_([*self.policy.parameters(), *own], self.max_grad_norm)
+            optimizer.step()
         if self._objective_active:
             assert self.objective is not None
             self.objective.after_step(self.policy.features_extractor)

@@ -24,12 +24,13 @@ from agents.encoders.symbolic import N_IDS, Symbolic, joint_ids
 
 B = 5
 VIEW = spaces.Dict({"image": spaces.Box(0, 10, (7, 7, 3), np.uint8), "direction": spaces.Discrete(4)})
+TOLD = spaces.Dict({**VIEW.spaces, "mission": spaces.MultiDiscrete([5, 5, 5])})
 SMALL_VIEW = spaces.Dict({"image": spaces.Box(0, 10, (3, 2, 3), np.uint8)})
 VECTOR = spaces.Box(-2, 2, (6,), np.float32)
 MIXED = spaces.Dict({"z": VECTOR, "a": spaces.Discrete(3), "m": spaces.MultiBinary(2)})
 PICTURE = spaces.Box(0, 255, (3, 36, 40), np.uint8)
 SPACES: dict[str, list[spaces.Space]] = {  # what each encoder says it reads
-    "symbolic": [VIEW, SMALL_VIEW],
+    "symbolic": [VIEW, SMALL_VIEW, TOLD],
     "cnn": [PICTURE],
 }
 GENERAL = [VECTOR, MIXED, spaces.Discrete(4), spaces.MultiDiscrete([2, 3]), spaces.Box(0, 1, (4, 4), np.float32)]
@@ -219,7 +220,17 @@ def views(space: spaces.Dict, n: int, seed: int) -> dict[str, Tensor]:
     obs = {"image": torch.stack(parts, -1)}
     if "direction" in space.spaces:
         obs["direction"] = torch.randint(4, (n,), generator=g)
+    if "mission" in space.spaces:
+        obs["mission"] = torch.randint(5, (n, 3), generator=g)
     return obs
+
+
+def symbols(obs: dict[str, Tensor]) -> Tensor:
+    """[B, 4 + 3 * 5] float64: one-hot direction and tokens, what is there of them."""
+    eyes = [torch.eye(4, dtype=torch.float64)[obs["direction"]]] if "direction" in obs else []
+    if "mission" in obs:
+        eyes.append(torch.eye(5, dtype=torch.float64)[obs["mission"]].flatten(1))
+    return torch.cat(eyes, 1) if eyes else torch.zeros(len(obs["image"]), 0, dtype=torch.float64)
 
 
 def relative_error(value: Tensor, exact: Tensor) -> float:
@@ -227,15 +238,14 @@ def relative_error(value: Tensor, exact: Tensor) -> float:
 
 
 @settings(max_examples=15, deadline=None)
-@given(st.sampled_from([VIEW, SMALL_VIEW]), st.integers(0, 2**31), st.integers(1, 9))
+@given(st.sampled_from([VIEW, SMALL_VIEW, TOLD]), st.integers(0, 2**31), st.integers(1, 9))
 def test_symbolic_is_the_one_hot_layer_in_value_and_gradient(space: spaces.Dict, seed: int, n: int) -> None:
     torch.manual_seed(seed % 1000)
     encoder, obs = Symbolic(space, hidden=(12, 6)), views(space, n, seed)
     nn.init.normal_(encoder.bias)
     exact = {name: p.detach().double().requires_grad_() for name, p in encoder.named_parameters()}
-    first = one_hot(obs["image"]) @ exact["weight"] + exact["bias"]
-    if "direction" in obs:
-        first = first + torch.eye(4, dtype=torch.float64)[obs["direction"]] @ exact["direction"]
+    code = torch.cat([one_hot(obs["image"]), symbols(obs)], 1)
+    first = code @ exact["weight"] + exact["bias"]
     out = torch.relu(torch.relu(first) @ exact["layers.0.weight"].T + exact["layers.0.bias"])
     pull = torch.randn(n, 6)
     (out * pull).sum().backward()
@@ -251,20 +261,18 @@ def test_symbolic_is_the_one_hot_layer_in_value_and_gradient(space: spaces.Dict,
             assert relative_error(gradient, wanted) < 1e-5, name
 
 
-@pytest.mark.parametrize("space", [VIEW, SMALL_VIEW])
-def test_the_compiled_sum_is_the_plain_sum_with_its_gradient(space: spaces.Dict) -> None:
+@pytest.mark.parametrize("space", [VIEW, SMALL_VIEW, TOLD])
+def test_the_compiled_layer_is_the_plain_layer_with_its_gradient(space: spaces.Dict) -> None:
     encoder = Symbolic(space, hidden=(16,))
-    view = views(space, 64, 1)["image"].flatten(1, 2)
+    parts = encoder.parts(views(space, 64, 1))
     pull = torch.randn(64, 16)
     results = []
-    for total in (encoder._sum, encoder.plain_sum):
-        out = total(view)
-        (gradient,) = torch.autograd.grad((out * pull).sum(), encoder.weight)
-        results.append((out.detach(), gradient))
-    (fast, fast_gradient), (plain, plain_gradient) = results
-    assert type(encoder._sum(view).grad_fn).__name__ != type(encoder.plain_sum(view).grad_fn).__name__
-    torch.testing.assert_close(fast, plain, rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(fast_gradient, plain_gradient, rtol=1e-5, atol=1e-5)
+    for layer in (encoder.compiled, encoder.plain):
+        out = layer(*parts)
+        results.append((out.detach(), *torch.autograd.grad((out * pull).sum(), [encoder.weight, encoder.bias])))
+    assert type(encoder.compiled(*parts).grad_fn).__name__ != type(encoder.plain(*parts).grad_fn).__name__
+    for fast, plain in zip(*results, strict=True):
+        torch.testing.assert_close(fast, plain, rtol=1e-5, atol=1e-5)
 
 
 def test_unseen_cells_add_nothing_and_learn_nothing() -> None:
@@ -285,9 +293,14 @@ def test_no_observation_makes_the_lookup_leave_its_table() -> None:
     every = torch.arange(256, dtype=torch.uint8)  # beyond what the space allows, too
     view = torch.stack(torch.meshgrid(every[::5], every[::5], every[::5], indexing="ij"), -1).reshape(-1, 1, 3)
     view = view[: len(view) // 6 * 6].reshape(-1, 6, 3)
-    torch.testing.assert_close(encoder._sum(view), encoder.plain_sum(view))
+    nothing = torch.empty(len(view), 0, dtype=torch.int64)
+    torch.testing.assert_close(encoder.compiled(view, nothing), encoder.plain(view, nothing))
     strange = torch.tensor([[[5, 6, 0], [4, 0, 3], [10, 10, 10]] * 2], dtype=torch.uint8)  # in the space, but nothing
-    assert encoder._sum(strange).abs().sum() == 0
+    assert encoder.compiled(strange, nothing[:1]).abs().sum() == 0
+    told = Symbolic(TOLD, hidden=(8,))
+    for number in (-(2**62), -1, 5, 2**62):  # nor does a token that the space forbids
+        tokens = torch.tensor([[0, number, number, number]])
+        assert torch.isfinite(told.compiled(torch.zeros(1, 49, 3, dtype=torch.uint8), tokens)).all()
 
 
 def test_the_place_of_a_symbol_matters() -> None:
@@ -295,9 +308,9 @@ def test_the_place_of_a_symbol_matters() -> None:
     views_ = torch.zeros(2, 3, 2, 3, dtype=torch.uint8)
     views_[0, 0, 1] = views_[1, 2, 0] = torch.tensor([5, 4, 0])
     assert not torch.equal(*encoder({"image": views_}))
-    sums = encoder._sum(views_.flatten(1, 2))
+    sums = encoder({"image": views_})
     key = int(joint_ids().reshape(16, 16, 16)[5, 4, 0])
-    torch.testing.assert_close(sums, encoder.weight[[1 * N_IDS + key, 4 * N_IDS + key]])
+    torch.testing.assert_close(sums, encoder.weight[[1 * N_IDS + key, 4 * N_IDS + key]].relu())
 
 
 def test_a_strided_view_is_read_right() -> None:

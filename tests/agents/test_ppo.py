@@ -146,8 +146,8 @@ def test_initial_weights_and_the_gradient_of_the_loss_are_sb3s(env_id: str, clip
     np.random.seed(0)  # noqa: NPY002
     sb3_loss(theirs, clip_vf).backward()
     np.random.seed(0)  # noqa: NPY002
-    t, n = next(ours.rollout_buffer.minibatches(ours.batch_size))  # type: ignore[attr-defined]
-    ours._losses(t, n, 0.2)["loss"].backward()  # type: ignore[attr-defined]
+    index = next(ours.rollout_buffer.minibatches(ours.batch_size))  # type: ignore[attr-defined]
+    ours._losses(index, 0.2)["loss"].backward()  # type: ignore[attr-defined]
     assert ours.rollout_buffer.truncated.any()  # type: ignore[attr-defined]
     for (name, a), (_, b) in zip(theirs.policy.named_parameters(), ours.policy.named_parameters(), strict=True):
         assert a.grad is not None
@@ -673,8 +673,8 @@ def test_auxiliary_adds_the_weighted_gradient_of_the_objective(weight: float) ->
     plain: Any = collect(with_objective())
     model: Any = collect(with_objective(objective=lambda c: Pull(c, weight=weight)))
     t, n = torch.arange(64), torch.arange(64) % 2
-    without = gradient(plain._losses(t, n, 0.2)["loss"], plain)
-    both = gradient(model._losses(t, n, 0.2)["loss"], model)
+    without = gradient(plain._losses(2 * t + n, 0.2)["loss"], plain)
+    both = gradient(model._losses(2 * t + n, 0.2)["loss"], model)
     own = gradient(model.objective.loss(model.policy.features_extractor, model.rollout, (t, n))[0], model)
     for a, b, c in zip(without, both, own, strict=True):
         assert c.abs().max() > 1e-3
@@ -685,7 +685,7 @@ def test_auxiliary_adds_the_weighted_gradient_of_the_objective(weight: float) ->
 def test_in_pre_training_only_the_objective_reaches_the_encoder(mode: Any) -> None:
     model = collect(with_objective(objective=lambda c: Pull(c, mode=mode, weight=0.5), intrinsic=One))
     encoder, (t, n) = model.policy.features_extractor, (torch.arange(64), torch.arange(64) % 2)
-    model._losses(t, n, 0.2)["loss"].backward()
+    model._losses(2 * t + n, 0.2)["loss"].backward()
     own = torch.autograd.grad(model.objective.loss(encoder, model.rollout, (t, n))[0], list(encoder.parameters()))
     for parameter, gradient in zip(encoder.parameters(), own, strict=True):
         torch.testing.assert_close(parameter.grad, 0.5 * gradient)

@@ -136,15 +136,17 @@ def test_minibatches_are_those_of_sb3(batch_size: int) -> None:
     np.random.seed(5)  # noqa: NPY002
     wanted = [batch.observations.long().tolist() for batch in theirs.get(batch_size)]
     np.random.seed(5)  # noqa: NPY002
-    ours = [torch.stack([t, n], 1).tolist() for t, n in storage().minibatches(batch_size)]
+    store = storage()
+    ours = [torch.stack(store.pairs(index), 1).tolist() for index in store.minibatches(batch_size)]
     assert ours == wanted
 
 
 def test_take_is_indexing_by_time_and_environment() -> None:
     store, values = storage(), torch.randn(T, N, 3)
     t, n = torch.tensor([3, 0, 2, 2]), torch.tensor([1, 1, 0, 1])
-    assert torch.equal(store.take(values, t, n), values[t, n])
-    assert torch.equal(store.take(values[..., 0].contiguous(), t, n), values[t, n, 0])
+    assert torch.equal(store.take(values, t * N + n), values[t, n])
+    assert torch.equal(store.take(values[..., 0].contiguous(), t * N + n), values[t, n, 0])
+    assert [pair.tolist() for pair in store.pairs(t * N + n)] == [t.tolist(), n.tolist()]
 
 
 def test_each_value_stream_has_its_own_row() -> None:
