@@ -87,11 +87,12 @@ def test_a_picture_shows_every_thing_that_can_be_seen():
 
 
 @pytest.mark.parametrize("view", ["partial", "full", "rgb"])
-@pytest.mark.parametrize("env_id", ["MiniGrid-MultiRoom-N4-S5-v1", "MiniGrid-PutNear-6x6-N2-v0"])
+@pytest.mark.parametrize("env_id", ["MiniGrid-MultiRoom-N4-S5-v1", "MiniGrid-PutNear-6x6-N2-v0", VARIED[-1]])
 def test_batches_and_single_copies_have_the_same_spaces(env_id, view):
     how = {} if view == "partial" else {"view": view, "tile_size": 9}
     world, one = vector.make(env_id, 3, **SMALL, **how), vector.single(env_id, **how)
     assert world.single_observation_space == one.observation_space
+    assert world.single_action_space == one.action_space
     obs = vector.reset(world, 0)
     assert obs in world.observation_space
     assert one.observation_space.contains(one.reset(seed=0)[0])
