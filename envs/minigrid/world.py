@@ -12,7 +12,7 @@ from envs.minigrid import labels, missions, physics, planner, views
 from envs.minigrid.levels import Pool
 from envs.minigrid.physics import DIRECTION, PAD, PITCH, POSITION, TARGET
 from envs.minigrid.single import check_view
-from envs.minigrid.tasks import AVOID, OPEN, PICK, REACH, VIEW_SIZE
+from envs.minigrid.tasks import AVOID, FREE, VIEW_SIZE
 
 Split = Literal["train", "eval"]
 SAVED = ("grids", "bodies", "obstacles", "drawn", "episodes")
@@ -85,7 +85,7 @@ class MiniGridWorld(BatchedWorld):
         self.task, self.split, self.levels_note = pool.task, split, pool.note
         self.levels = pool.train if split == "train" else pool.evaluation
         self.doors = pool.doors
-        self.has_oracle = pool.task.rule in getattr(planner, "RULES", (REACH, PICK, OPEN))
+        self.has_oracle = pool.task.rule != FREE
         self.speaks = self.levels.missions.shape[1] > 0
         self.rules = physics.rules_of(pool.task)
         self.grids = physics.empty_grids(pool.task, num_envs)
@@ -201,15 +201,15 @@ class MiniGridWorld(BatchedWorld):
 
     def oracle(self) -> np.ndarray:
         """[N] int64: the first action of the planner's plan; "done" where there is no way."""
-        return self._plans(1)[0] if self.has_oracle else super().oracle()
+        return self._plans()[0] if self.has_oracle else super().oracle()
 
     def plan_lengths(self) -> np.ndarray:
         """[N] int64: how many actions the oracle would take to succeed; 0 done, -1 no way."""
-        return self._plans(planner.MOST_LEGS)[1]
+        return self._plans()[1]
 
-    def _plans(self, most_legs: int) -> tuple[np.ndarray, np.ndarray]:
+    def _plans(self) -> tuple[np.ndarray, np.ndarray]:
         actions, lengths = np.empty(self.num_envs, np.int64), np.empty(self.num_envs, np.int64)
-        planner.plans(self.grids, self.bodies, self.rules, most_legs, actions, lengths)
+        planner.plans(self.grids, self.bodies, self.rules, actions, lengths)
         return actions, lengths
 
     # ------------------------------------------------------------------ saving
