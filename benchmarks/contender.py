@@ -41,11 +41,16 @@ def timed(run: Callable[[int], object], steps: int) -> dict[str, float]:
 
 def flops(run: Callable[[int], object], rollout: int) -> float | None:
     """FLOPs of the matrix products of torch per environment step, counted over one rollout and its update."""
+    import torch
     from torch.utils.flop_counter import FlopCounterMode
+
+    def product(x: tuple[int, ...], weight: tuple[int, ...], *_: object, **__: object) -> int:
+        return 2 * x[0] * x[1] * weight[0]
 
     if not rollout:
         return None
-    with FlopCounterMode(display=False) as counter:
+    onednn = {torch.ops.mkldnn._linear_pointwise: product} if torch.backends.mkldnn.is_available() else {}
+    with FlopCounterMode(display=False, custom_mapping=onednn) as counter:
         run(rollout)
     return counter.get_total_flops() / rollout
 

@@ -32,8 +32,10 @@ is thrown away), and then waits. The contenders of a group take turns, five roun
 second of its process, the median of the rounds with the smallest and the largest; *wall* is the median by the clock on
 the wall, lower where other programs held the core. A ratio is made within each round. Only ratios of one run hold on
 another machine. *kFLOP a step* is what torch's own counter finds of matrix products, over one rollout and its update
-(lookups, element-wise arithmetic and products outside torch are not seen); *of the limit* is the speed's share of what
-these products alone would allow at this core's rate, measured in the same rounds on the default network's shapes.
+(lookups, element-wise arithmetic and products outside torch are not seen; with the encoder `symbolic` that is all of
+acting, a seventh of the default loop's products); *of the limit* is the speed's share of what
+these products alone would allow at this core's rate, measured in the same rounds on the default network's shapes; *at
+the limit* is what a ratio would be if the first of the two did its products at that rate and nothing else.
 
 What is in a measurement: acting, worlds with their resets, bonus, advantages, updates. What is not: imports,
 compilation, level pools, RLeXplore's random prelude for its observation statistics, evaluation, files.
@@ -100,15 +102,27 @@ def speed_table(found: dict[str, Any]) -> tuple[list[str], Rows]:
 
 def ratio_table(found: dict[str, Any]) -> tuple[list[str], Rows]:
     names = ["ratio", "median", "smallest - largest", "target"]
-    rows = [(f"{r['ours']} / {r['theirs']}", number(r["median"]), span(r), target(r, "{:g}")) for r in found["ratios"]]
+    rows: Rows = [
+        (f"{r['ours']} / {r['theirs']}", number(r["median"]), span(r), target(r, "{:g}")) for r in found["ratios"]
+    ]
+    if rate := product_rate(found):
+        names.append("at the limit")
+        rows = [(*cells, at_the_limit(r, found, rate)) for cells, r in zip(rows, found["ratios"], strict=True)]
     return names, rows
+
+
+def at_the_limit(ratio: dict[str, Any], found: dict[str, Any], rate: float) -> str:
+    """The ratio if ours did its matrix products at the core's rate and nothing else took time."""
+    by_name = {row["name"]: row for row in found["rows"]}
+    return number(rate / by_name[ratio["ours"]]["flops"] / by_name[ratio["theirs"]]["median"])
 
 
 def limit_table(found: dict[str, Any]) -> tuple[list[str], Rows]:
     """FLOPs, rates and our share, from the rows of the default loop."""
     flops = products.flops_per_step()
     median = {r["name"]: r["median"] for r in found["rows"]}
-    counted = {"limit, acting": flops["act"], "limit, learning": flops["learn"], "limit": sum(flops.values())}
+    counted = {"limit": sum(flops.values()), "limit, acting": flops["act"]}
+    counted |= dict.fromkeys(("limit, learning", "learning, MKL", "learning, oneDNN"), flops["learn"])
     share = next(r for r in found["ratios"] if r["theirs"] == "limit")
     rows: Rows = [
         (name, f"{count:,}", f"{count * median[name] / 1e9:.0f}", number(median[name]))
@@ -151,15 +165,15 @@ NOTES = {
     f"and of the heads (128 x 9); one forward pass to act ({products.forward_flops():,} FLOPs), and in each of "
     f"{products.EPOCHS} epochs a forward pass and a backward pass of twice its cost. Not counted: the first layer (a "
     "lookup), activations, losses, Adam, world and bonus (`benchmarks/ours/products.py`). The products alone, with "
-    "nothing between them, run at the speeds below, measured in the same rounds as the loop: what float32 products by "
-    "this torch allow a learner with this schedule and network.",
+    "nothing between them, each by the faster of torch's two libraries, run at the speeds below, measured in the same "
+    "rounds as the loop: what float32 products allow a learner with this schedule and network.",
 }
 
 
 def provenance(found: dict[str, Any]) -> str:
     made, peers = found["versions"], found.get("environments", {}).get("peers")
     packages = ", ".join(f"{name} {made['packages'][name]}" for name in ("torch", "stable-baselines3", "gymnasium"))
-    beside = f"; peers: {', '.join(f'{n} {v}' for n, v in peers.items() if v)}" if peers else ""
+    beside = f"; the peers' environment: {', '.join(f'{n} {v}' for n, v in peers.items() if v)}" if peers else ""
     where = f"commit `{made['commit']}`, {made['cpu']}, Python {made['python']}, {packages}{beside}"
     return f"`{found['command']}`, {found['date']}, {where}.\n"
 

@@ -146,7 +146,7 @@ DEFAULTS = Group(
     "or with a reward of RLeXplore at its defaults (E3B is the one that its SB3 notebook takes). The schedules differ: "
     "this says how long a user waits for a number of steps, not which learner computes faster.",
     (
-        Contender("ppo+counts default", DEFAULT, 245_760, "ours", {"env": DOORKEY, "agent": "ppo+counts"}),
+        Contender("ppo+counts default", DEFAULT, 163_840, "ours", {"env": DOORKEY, "agent": "ppo+counts"}),
         Contender("ppo+rnd default", DEFAULT, 163_840, "ours", {"env": DOORKEY, "agent": "ppo+rnd"}),
         Contender("ppo+icm default", DEFAULT, 163_840, "ours", {"env": DOORKEY, "agent": "ppo+icm"}),
         Contender("SB3 default", SB3, 16_384, "SB3 alone", {"env": DOORKEY, "copies": 8}),
@@ -178,15 +178,17 @@ LOOP_GROUP = Group(
     "shared by actor and critic) over the 151 raw numbers, without a bonus.",
     (
         Contender(
-            "ppo+counts loop", DEFAULT, 245_760, "ours, default configuration",
+            "ppo+counts loop", DEFAULT, 163_840, "ours, default configuration",
             {"env": MULTIROOM, "agent": "ppo+counts"}, 120_000,
         ),
-        Contender("ppo loop", DEFAULT, 245_760, "ours, without the bonus", {"env": MULTIROOM, "agent": "ppo"}),
+        Contender("ppo loop", DEFAULT, 163_840, "ours, without the bonus", {"env": MULTIROOM, "agent": "ppo"}),
         Contender("SB3 loop on our world", SB3, 81_920, "SB3's PPO on our batched world", LOOP | {"world": "ours"}),
         Contender("SB3 loop", SB3, 16_384, "SB3's PPO on Minigrid itself", LOOP),
         _limit("limit"),
         Contender("limit, acting", PRODUCTS, 2_621_440, "those of acting (64 x 128 x 128)", {"parts": ["act"]}),
         Contender("limit, learning", PRODUCTS, 917_504, "those of learning (1024 x 128 x 128)", {"parts": ["learn"]}),
+        Contender("learning, MKL", PRODUCTS, 917_504, "by MKL", {"parts": ["learn"], "kernel": "MKL"}),
+        Contender("learning, oneDNN", PRODUCTS, 917_504, "by oneDNN", {"parts": ["learn"], "kernel": "oneDNN"}),
     ),
     (
         Pair("ppo+counts loop", "limit"),

@@ -68,6 +68,12 @@ def test_the_products_of_a_unit_have_its_flops() -> None:
     assert products.products_per_unit()["learn"] % 3 == 0
 
 
+@pytest.mark.parametrize("kernel", products.KERNELS.values())
+def test_both_kernels_multiply(kernel: products.Kernel) -> None:
+    x, weight = torch.randn(16, 8), torch.randn(4, 8)
+    torch.testing.assert_close(kernel(x, weight), x @ weight.T)
+
+
 def test_names_are_unique_and_pairs_name_contenders_of_their_group() -> None:
     assert len(table.CONTENDERS) == sum(len(group.contenders) for group in table.GROUPS.values())
     for group in table.GROUPS.values():
@@ -83,8 +89,9 @@ def test_a_measurement_is_a_whole_number_of_rollouts(one: table.Contender) -> No
 
 
 def test_flops_are_counted_per_step() -> None:
-    weight = torch.ones(3, 5)
-    assert contender.flops(lambda steps: torch.ones(steps, 3) @ weight, 8) == 2 * 3 * 5
+    weight = torch.ones(5, 3)
+    for kernel in products.KERNELS.values():
+        assert contender.flops(lambda steps, kernel=kernel: kernel(torch.ones(steps, 3), weight), 8) == 2 * 3 * 5  # type: ignore[misc]
     assert contender.flops(lambda steps: None, 0) is None
 
 
@@ -108,7 +115,9 @@ def test_a_failed_process_has_no_peak() -> None:
 
 def fake_group(group: table.Group) -> dict[str, Any]:
     all_times = {one.name: times(1.0, 2.0, 4.0) for one in group.contenders}
-    ready = {one.name: {"versions": {}, "flops": 1e6 if one.rollout else None} for one in group.contenders}
+    ready: dict[str, Any] = {
+        one.name: {"versions": {}, "flops": 1e6 if one.rollout else None} for one in group.contenders
+    }
     return interleave.result(group, all_times, ready)
 
 
