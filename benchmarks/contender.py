@@ -18,6 +18,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from importlib.metadata import PackageNotFoundError, version
 
 from benchmarks.table import CONTENDERS
@@ -63,10 +64,12 @@ def main() -> None:
 
     torch.set_num_threads(1)
     contender = CONTENDERS[sys.argv[1]]
-    run = importlib.import_module(contender.module).make(**contender.options)
+    module = importlib.import_module(contender.module)
+    run = module.make(**contender.options)
     run(contender.steps)
     versions = {"python": platform.python_version()} | {name: installed(name) for name in PACKAGES}
-    ready = {"ready": contender.name, "versions": versions, "flops": flops(run, contender.rollout)}
+    with getattr(module, "countable", nullcontext)():
+        ready = {"ready": contender.name, "versions": versions, "flops": flops(run, contender.rollout)}
     print(json.dumps(ready), file=answers, flush=True)
     for line in sys.stdin:
         print(json.dumps(timed(run, int(line))), file=answers, flush=True)

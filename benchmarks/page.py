@@ -32,8 +32,7 @@ is thrown away), and then waits. The contenders of a group take turns, five roun
 second of its process, the median of the rounds with the smallest and the largest; *wall* is the median by the clock on
 the wall, lower where other programs held the core. A ratio is made within each round. Only ratios of one run hold on
 another machine. *kFLOP a step* is what torch's own counter finds of matrix products, over one rollout and its update
-(lookups, element-wise arithmetic and products outside torch are not seen; with the encoder `symbolic` that is all of
-acting, a seventh of the default loop's products); *of the limit* is the speed's share of what
+(lookups and element-wise arithmetic are not counted); *of the limit* is the speed's share of what
 these products alone would allow at this core's rate, measured in the same rounds on the default network's shapes; *at
 the limit* is what a ratio would be if the first of the two did its products at that rate and nothing else.
 
@@ -114,6 +113,8 @@ def ratio_table(found: dict[str, Any]) -> tuple[list[str], Rows]:
 def at_the_limit(ratio: dict[str, Any], found: dict[str, Any], rate: float) -> str:
     """The ratio if ours did its matrix products at the core's rate and nothing else took time."""
     by_name = {row["name"]: row for row in found["rows"]}
+    if not by_name[ratio["theirs"]]["flops"]:
+        return ""
     return number(rate / by_name[ratio["ours"]]["flops"] / by_name[ratio["theirs"]]["median"])
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from unittest import mock
 
 from agents.learners._policy import MlpPolicy
 from agents.learners.ppo import PPO
@@ -12,6 +14,11 @@ from envs import vector
 from sandbox import registry
 from sandbox.config import Experiment, World
 from sandbox.plan import plan, policy_kwargs
+
+
+def countable() -> AbstractContextManager[object]:
+    """Within it the policy acts by torch instead of by compiled code, so that its products can be counted."""
+    return mock.patch("agents.learners.ppo.actor_fits", return_value=False)
 
 
 def make(env: str, agent: str) -> Callable[[int], object]:
