@@ -19,6 +19,7 @@ from numba import njit
 from torch import Tensor
 
 FAST = {"reassoc", "contract", "arcp", "nsz"}  # of the fast-math licences those that keep NaN and infinity alive
+FADED = np.float32(1e-36)  # smaller moments are set to 0: a row left alone would decay into numbers that are slow
 
 
 @njit(cache=True, fastmath=FAST, error_model="numpy")
@@ -59,8 +60,9 @@ def _move(
             x, m, v, g = theta[r], mean[r], square[r], grad[r]
             for d in range(len(x)):
                 pull = g[d] * scale
-                m[d] = b1 * m[d] + c1 * pull
-                v[d] = b2 * v[d] + c2 * pull * pull
+                m_d, v_d = b1 * m[d] + c1 * pull, b2 * v[d] + c2 * pull * pull
+                m[d] = np.float32(0) if abs(m_d) < FADED else m_d
+                v[d] = np.float32(0) if v_d < FADED else v_d
                 x[d] -= step * m[d] / (np.sqrt(v[d]) * inverse + small)
 
 

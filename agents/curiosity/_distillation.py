@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from agents.context import Context
 from agents.curiosity._batches import Shuffle, descend, n_views, take
+from agents.layers import Dense, Linear
 from agents.normalise import RunningMoments
 from agents.rollout import Obs, map_obs
 
@@ -58,9 +59,8 @@ class Distillation(nn.Module):
         super().__init__()
         target, encoder = context.make_encoder(), context.make_encoder()
         d = encoder.features_dim
-        hidden = [nn.Linear(d, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU()]
-        self.target = nn.Sequential(target, nn.Linear(d, width))
-        self.predictor = nn.Sequential(encoder, *hidden, nn.Linear(width, width))
+        self.target = nn.Sequential(target, Linear(d, width))
+        self.predictor = nn.Sequential(encoder, Dense(d, width), Dense(width, width), Linear(width, width))
         for layer in [*self.target, *self.predictor]:
             if isinstance(layer, nn.Linear):
                 nn.init.orthogonal_(layer.weight, 2**0.5)

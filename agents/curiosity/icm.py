@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from agents.context import Context
 from agents.curiosity import IntrinsicReward
 from agents.curiosity._batches import Shuffle, adam, before_and_after, descend, take
+from agents.layers import Dense, Linear
 from agents.objectives._actions import Actions, inverse_head, to_floats
 from agents.rollout import Obs, Rollout, flatten_obs, map_obs
 
@@ -53,7 +54,7 @@ class ICM(IntrinsicReward):
         self.actions, self.shuffle = Actions(context.action_space), Shuffle(context.n_envs, proportion)
         self.encoder = context.make_encoder().requires_grad_(features == "inverse")
         d = self.encoder.features_dim
-        self.forward_model = nn.Sequential(nn.Linear(d + self.actions.size, hidden), nn.ReLU(), nn.Linear(hidden, d))
+        self.forward_model = nn.Sequential(Dense(d + self.actions.size, hidden), Linear(hidden, d))
         self.inverse = inverse_head(d, hidden, self.actions) if features == "inverse" else None
         self.optimiser = adam([p for p in self.parameters() if p.requires_grad], lr)
 

@@ -9,6 +9,8 @@ from gymnasium import spaces
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from agents.layers import Dense, Linear
+
 
 class Actions:
     """Coding of one action space.
@@ -51,7 +53,7 @@ class Actions:
 
 def inverse_head(features_dim: int, hidden: int, actions: Actions) -> nn.Module:
     """(phi(s_t), phi(s_{t+1})) [M, 2D] -> prediction of a_t [M, size]."""
-    return nn.Sequential(nn.Linear(2 * features_dim, hidden), nn.ReLU(), nn.Linear(hidden, actions.size))
+    return nn.Sequential(Dense(2 * features_dim, hidden), Linear(hidden, actions.size))
 
 
 def to_floats(values: dict[str, Tensor]) -> dict[str, float]:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from agents.context import Context
+from agents.layers import Dense, Linear
 from agents.objectives import Mode, Objective
 from agents.objectives._actions import Actions, to_floats
 from agents.rollout import Index, Rollout, map_obs
@@ -55,7 +56,7 @@ class SelfPrediction(Objective):
         self.tau, self.distance, self.actions = tau, distance, Actions(context.action_space)
         self.target = context.make_encoder().requires_grad_(False)
         d = self.target.features_dim
-        self.predictor = nn.Sequential(nn.Linear(d + self.actions.size, hidden), nn.ReLU(), nn.Linear(hidden, d))
+        self.predictor = nn.Sequential(Dense(d + self.actions.size, hidden), Linear(hidden, d))
         self.register_buffer("started", torch.zeros((), dtype=torch.bool))
 
     def loss(self, encoder: BaseFeaturesExtractor, rollout: Rollout, index: Index) -> tuple[Tensor, dict[str, float]]:

@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+from agents.adam import Adam
 from agents.context import Context
 from agents.curiosity import IntrinsicReward
 from agents.encoders.flat import Flat
@@ -39,7 +40,7 @@ def make(
 ) -> Callable[[int], object]:
     """A function that trains for a number of steps."""
     policy: dict[str, Any] = {"net_arch": [64, 64], "features_extractor_class": Flat}
-    policy["optimizer_kwargs"] = {"eps": 1e-5, "fused": True}
+    policy |= {"optimizer_class": Adam, "optimizer_kwargs": {"eps": 1e-5}}
     model = PPO(
         "MultiInputPolicy",
         GymnasiumVecEnv(vector.make(env, copies)),
