@@ -20,7 +20,7 @@ from agents.curiosity.counts import Counts
 from agents.encoders import default_encoder
 from agents.encoders.symbolic import Symbolic, add_gradient, find_rows
 from agents.learners._actor import Actor
-from agents.learners._compiled import Batch, surrogate
+from agents.learners._compiled import Surrogate
 from agents.learners._gae import advantages
 from agents.learners._policy import MlpPolicy
 from agents.rollout import Obs, Rollout, flatten_obs, map_obs
@@ -62,7 +62,11 @@ def _warm_learner(policy: MlpPolicy, obs: Obs) -> None:
         weight, bias = (torch.zeros_like(x) for x in (encoder.weight, encoder.bias))
         add_gradient(rows.numpy(), counts.numpy(), hidden.numpy(), hidden.numpy(), weight.numpy(), bias.numpy())
         zeros, first = torch.zeros(2), torch.zeros(2, dtype=torch.int64)
-        surrogate(outputs, Batch(first, first, zeros, zeros, zeros[None], 0.2, 0.0, torch.ones(1).double(), True))
+        coefs = torch.ones(1, dtype=torch.float64)
+        loss = Surrogate(
+            first, zeros, zeros, zeros[None, None], clip_range=0.2, ent_coef=0.0, value_coefs=coefs, normalise=True
+        )
+        loss(outputs, first)
         advantages(zeros[None], zeros[None], zeros[None], zeros[None].bool(), 1.0, 1.0)
     for parameter in policy.parameters():
         parameter.grad = torch.zeros_like(parameter)

@@ -1,32 +1,38 @@
-"""The policy as one compiled call, for acting: the weights of a rollout do not change, so they are laid out once.
+"""The policy as few compiled calls, for acting: the weights of a rollout do not change, so they are laid out once.
 
-lookup rows -> ReLU layers -> heads -> sampled action, log-probability and values, a row at a time. A product skips
-units that are off: after a ReLU about half of them. At the 64 rows of a step torch would spend more time on calling its
-operations than on their arithmetic. Only the encoder `symbolic` with the heads directly on top is compiled; every other
-policy acts by itself, and a test holds the two together.
+first layer -> dense layers, actor's and critic's side by side -> heads -> sampled action, log-probability and values.
+At the few rows of a step torch spends more time on calling its modules than on arithmetic. A product here skips units
+that are off (after a ReLU about half of them). Compiled are discrete policies on the encoders `symbolic`, `mlp` and
+`flat`, with layers of ReLU or tanh; every other policy acts by itself, and a test holds the two together.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from numba import njit
-from torch import Tensor
+from torch import Tensor, nn
 
+from agents.encoders.flat import Flat
+from agents.encoders.mlp import Mlp, flatten
 from agents.encoders.symbolic import Symbolic, add_rows, find_rows
 from agents.faults import NonFinite
+from agents.layers import Dense
 from agents.learners._compiled import sample
 from agents.learners._policy import TwoHeads
 from agents.rollout import Obs
 
 CHUNK = 8  # units added at a time
 LANES = 16  # widths are padded to whole vectors
+Activation = Callable[..., Any] | None
+Layer = tuple[Tensor, Tensor, Activation]  # weight [D, K], bias [D]
 
 
 @njit(cache=True, fastmath=True)
-def _layer(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, live: np.ndarray, out: np.ndarray) -> None:
+def _product(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, live: np.ndarray, out: np.ndarray) -> None:
     """out [N, D] = bias + x [N, K] weight [K, D], over the units of x that are on; `live` [K + CHUNK] is scratch."""
     for n in range(len(x)):
         unit, total, count = x[n], out[n], 0
@@ -55,20 +61,54 @@ def _layer(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, live: np.ndarray
                 total[d] += x_j * w[d]
 
 
-@njit(cache=True)
-def _rectify(x: np.ndarray) -> None:
-    for n in range(len(x)):
-        for d in range(x.shape[1]):
-            x[n, d] = max(x[n, d], np.float32(0))
+def _relu(x: np.ndarray, out: np.ndarray) -> None:
+    np.maximum(x, np.float32(0), out=out)
 
 
-def _padded(weight: Tensor, bias: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """torch's [D, K] and [D] as [K, D'] and [D'], D' a multiple of `LANES`."""
+def _padded(weight: Tensor, bias: Tensor, k_wide: int) -> tuple[np.ndarray, np.ndarray]:
+    """torch's [D, K] and [D] as [K', D'] and [D'], D' a multiple of `LANES`, K' the width of what comes in."""
     d, k = weight.shape
     wide = -(-d // LANES) * LANES
-    w, b = np.zeros((k, wide), np.float32), np.zeros(wide, np.float32)
-    w[:, :d], b[:d] = weight.detach().numpy().T, bias.detach().numpy()
+    w, b = np.zeros((k_wide, wide), np.float32), np.zeros(wide, np.float32)
+    w[:k, :d], b[:d] = weight.detach().numpy().T, bias.detach().numpy()
     return w, b
+
+
+def _layers(net: nn.Module) -> list[Layer] | None:
+    """The layers of a sequence of `Dense`, or of linear layers each followed by ReLU or tanh; None: it is neither."""
+    found: list[Layer] = []
+    functions: dict[type, Activation] = {nn.ReLU: _relu, nn.Tanh: np.tanh}
+    for module in net.children():
+        if isinstance(module, nn.Linear):
+            found.append((module.weight, module.bias, _relu if isinstance(module, Dense) else None))
+        elif type(module) in functions and found and found[-1][2] is None:
+            found[-1] = (*found[-1][:2], functions[type(module)])
+        else:
+            return None
+    return found if all(layer[2] for layer in found) else None
+
+
+def _joined(policy: TwoHeads) -> list[Layer] | None:
+    """Actor's and critic's layers side by side, and the heads; None: their layers do not match."""
+    pi, vf = _layers(policy.mlp_extractor.policy_net), _layers(policy.mlp_extractor.value_net)
+    if pi is None or vf is None or [layer[2] for layer in pi] != [layer[2] for layer in vf]:
+        return None
+    heads: list[Any] = [policy.action_net, *policy.value_nets]
+    values = torch.cat([head.weight for head in heads[1:]])
+    biases = torch.cat([head.bias for head in heads])
+    if not pi:
+        return [(torch.cat([heads[0].weight, values]), biases, None)]
+    out: list[Layer] = []
+    for k, (a, b) in enumerate(zip(pi, vf, strict=True)):
+        weight = torch.cat([a[0], b[0]]) if k == 0 else torch.block_diag(a[0], b[0])
+        out.append((weight, torch.cat([a[1], b[1]]), a[2]))
+    return [*out, (torch.block_diag(heads[0].weight, values), biases, None)]
+
+
+def fits(policy: TwoHeads) -> bool:
+    """Is this policy of the kind that is compiled?"""
+    encoder = policy.features_extractor
+    return policy.compiled and isinstance(encoder, Symbolic | Mlp | Flat) and _joined(policy) is not None
 
 
 class Actor:
@@ -79,37 +119,42 @@ class Actor:
     """
 
     def __init__(self, policy: TwoHeads, n_envs: int) -> None:
-        if not fits(policy):
-            raise ValueError("only a discrete policy with heads directly on the encoder `symbolic` is compiled")
-        encoder = policy.features_extractor
-        assert isinstance(encoder, Symbolic)
-        self.encoder, self.n_actions = encoder, int(policy.action_space.n)  # type: ignore[attr-defined]
-        self.heads = len(policy.value_nets)
-        heads: list[Any] = [policy.action_net, *policy.value_nets]
-        joined = torch.cat([head.weight for head in heads]), torch.cat([head.bias for head in heads])
-        self.layers = [_padded(layer.weight, layer.bias) for layer in encoder.layers]  # type: ignore[arg-type]
-        self.layers.append(_padded(*joined))
-        self.first = encoder.weight.detach().numpy(), encoder.bias.detach().numpy()
-        self.rows, self.counts = (room.numpy() for room in encoder.room(n_envs))
-        widths = [len(self.first[1]), *(len(bias) for _, bias in self.layers)]
-        self.units = [np.empty((n_envs, width), np.float32) for width in widths]
-        self.live = np.empty(max(widths) + CHUNK, np.int32)
+        joined, encoder = _joined(policy), policy.features_extractor
+        if joined is None or not fits(policy):
+            raise ValueError("this policy is not compiled: it needs discrete actions and dense layers")
+        self.encoder, self.space = encoder, policy.observation_space
+        self.n_actions, self.heads = int(policy.action_space.n), len(policy.value_nets)  # type: ignore[attr-defined]
+        layers = ([] if isinstance(encoder, Flat) else _layers(encoder.layers) or []) + joined  # type: ignore[arg-type]
+        width = layers[0][0].shape[1]
+        if isinstance(encoder, Symbolic):
+            self.first = encoder.weight.detach().numpy(), encoder.bias.detach().numpy()
+            self.rows, self.counts = (room.numpy() for room in encoder.room(n_envs))
+            self.units = np.empty((n_envs, width), np.float32)
+        self.layers = []
+        for weight, bias, activation in layers:
+            w, b = _padded(weight, bias, width)
+            width = len(b)
+            self.layers.append((w, b, np.empty((n_envs, width), np.float32), activation))
+        self.live = np.empty(max(len(w) for w, *_ in self.layers) + CHUNK, np.int32)
 
     def act(self, obs: Obs) -> tuple[Tensor, Tensor, Tensor]:
         """Sampled actions [N], values [heads, N], log-probabilities [N]."""
-        view, symbols = self.encoder.parts(obs)
-        find_rows(view.numpy(), symbols.numpy(), *self.encoder.tables, self.rows, self.counts)
-        add_rows(self.rows, self.counts, *self.first, self.units[0])
-        for k, layer in enumerate(self.layers):
-            _layer(self.units[k], *layer, self.live, self.units[k + 1])
-            if k < len(self.layers) - 1:
-                _rectify(self.units[k + 1])
-        chosen = sample(self.units[-1], self.n_actions, self.heads)
+        x = self._first(obs)
+        for weight, bias, out, activation in self.layers:
+            _product(x, weight, bias, self.live, out)
+            if activation is not None:
+                activation(out, out=out)
+            x = out
+        chosen = sample(x, self.n_actions, self.heads)
         if chosen is None:
             raise NonFinite("the policy's action probabilities diverged: a logit is not finite")
         return chosen
 
-
-def fits(policy: TwoHeads) -> bool:
-    """Is this policy of the kind that is compiled?"""
-    return policy.compiled and isinstance(policy.features_extractor, Symbolic) and not policy.net_arch
+    def _first(self, obs: Obs) -> np.ndarray:
+        if not isinstance(self.encoder, Symbolic):
+            return flatten(obs, self.space).numpy()
+        view, symbols = self.encoder.parts(obs)
+        offsets, table = self.encoder.tables
+        find_rows(view.numpy(), symbols.numpy(), offsets, table, self.rows, self.counts)
+        add_rows(self.rows, self.counts, *self.first, self.units)
+        return self.units

@@ -13,7 +13,6 @@ a test holds the two together.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -70,19 +69,30 @@ def sample(outputs: np.ndarray, n_actions: int, heads: int) -> tuple[Tensor, Ten
     return (actions, values, log_probs) if filled else None
 
 
-@dataclass(frozen=True)
-class Batch:
-    """A minibatch: flat indices [M] into a rollout's arrays [B] (returns [H, B]), and the loss's coefficients."""
+class Surrogate:
+    """PPO's loss on minibatches of one rollout, whose arrays are laid out once.
 
-    index: Tensor
-    actions: Tensor
-    log_probs: Tensor
-    advantages: Tensor
-    returns: Tensor
-    clip_range: float
-    ent_coef: float
-    value_coefs: Tensor  # [H]
-    normalise: bool
+    Args:
+        actions, log_probs, advantages: [T, N] int64, float32, float32; log-probabilities as they were when acting.
+        returns: [H, T, N]
+        value_coefs: [H] float64; a head with coefficient 0 is not even read.
+        normalise: standardise the advantages of each minibatch.
+    """
+
+    def __init__(
+        self, actions: Tensor, log_probs: Tensor, advantages: Tensor, returns: Tensor, *, clip_range: float,
+        ent_coef: float, value_coefs: Tensor, normalise: bool,
+    ) -> None:  # fmt: skip
+        self.arrays = [x.flatten().numpy() for x in (actions, log_probs, advantages)]
+        self.returns = returns.flatten(1).numpy()
+        self.clip_range, self.ent_coef, self.value_coefs = clip_range, ent_coef, value_coefs.numpy()
+        self.normalise = normalise
+
+    def __call__(self, outputs: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss of `outputs` [M, A + H] for the steps `index` [M] (flat), differentiable once, and the means of its
+        terms [4 + H] float64."""
+        stats = torch.zeros(4 + len(self.value_coefs), dtype=torch.float64)
+        return _Loss.apply(outputs, index, self, stats), stats
 
 
 @njit(cache=True, error_model="numpy")
@@ -151,28 +161,22 @@ def _surrogate(
 
 class _Loss(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, outputs: Tensor, batch: Batch, stats: Tensor) -> Tensor:
-        advantages, index = batch.advantages.numpy(), batch.index.numpy()
-        mean, std = _moments(advantages, index) if batch.normalise else (0.0, 1.0 - 1e-8)
+    def forward(ctx: Any, outputs: Tensor, index: Tensor, data: Surrogate, stats: Tensor) -> Tensor:
+        flat, (actions, log_probs, advantages) = index.numpy(), data.arrays
+        mean, std = _moments(advantages, flat) if data.normalise and len(flat) > 1 else (0.0, 1.0 - 1e-8)
         ctx.grad = torch.empty_like(outputs)
+        terms = stats.numpy()
         _surrogate(
-            outputs.detach().numpy(), index, batch.actions.numpy(), batch.log_probs.numpy(), advantages,
-            batch.returns.numpy(), mean, std, batch.clip_range, batch.ent_coef, batch.value_coefs.numpy(),
-            ctx.grad.numpy(), stats.numpy(),
+            outputs.detach().numpy(), flat, actions, log_probs, advantages, data.returns, mean, std, data.clip_range,
+            data.ent_coef, data.value_coefs, ctx.grad.numpy(), terms,
         )  # fmt: skip
-        values = (batch.value_coefs * stats[4:]).sum()
-        return (stats[POLICY] + batch.ent_coef * stats[ENTROPY] + values).float()
+        loss = terms[POLICY] + data.ent_coef * terms[ENTROPY] + data.value_coefs @ terms[4:]
+        return torch.tensor(loss, dtype=torch.float32)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        return ctx.grad.mul_(grad), None, None
-
-
-def surrogate(outputs: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-    """The loss of `outputs` [M, A + H], differentiable once, and the means of its terms [4 + H] float64."""
-    stats = torch.zeros(4 + len(batch.value_coefs), dtype=torch.float64)
-    return _Loss.apply(outputs, batch, stats), stats
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        return ctx.grad.mul_(grad), None, None, None
 
 
 @njit(cache=True, error_model="numpy")

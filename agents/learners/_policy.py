@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from agents.encoders import Encoder
 from agents.faults import NonFinite
-from agents.layers import affine
+from agents.layers import Linear, affine
 from agents.learners._compiled import sample
 from agents.rollout import Obs, map_obs
 
@@ -37,6 +37,10 @@ class TwoHeads(ActorCriticPolicy):
 
     def _build(self, lr_schedule: Schedule) -> None:
         super()._build(lr_schedule)
+        if self.raw_obs:  # SB3's own extractors stay SB3's to the last bit
+            for layer in self.mlp_extractor.modules():
+                if type(layer) is nn.Linear:
+                    layer.__class__ = Linear  # the same parameters, the product by oneDNN
         self.value_nets = [self.value_net]  # a list on purpose: SB3's own attribute keeps the parameters' names
         if self._wants_intrinsic_value:
             with torch.random.fork_rng():

@@ -34,7 +34,7 @@ from agents.curiosity import IntrinsicReward
 from agents.faults import NonFinite
 from agents.learners._actor import Actor
 from agents.learners._actor import fits as actor_fits
-from agents.learners._compiled import Batch, surrogate
+from agents.learners._compiled import Surrogate
 from agents.learners._gae import advantages, successor_values
 from agents.learners._policy import CnnPolicy, MlpPolicy, MultiInputPolicy, Preprocessed, TwoHeads
 from agents.learners._storage import RolloutStorage
@@ -91,6 +91,7 @@ class PPO(SB3PPO):
         self.freeze_encoder = freeze_encoder
         self.rollout: Rollout | None = None  # the last one collected
         self._log_now = False
+        self._surrogate: Surrogate | None = None  # of the rollout being learned from
         policy_kwargs = dict(policy_kwargs or {}) | {"intrinsic_value": intrinsic is not None}
         kwargs |= {"rollout_buffer_class": RolloutStorage}
         kwargs |= {"rollout_buffer_kwargs": {"heads": 1 if intrinsic is None else 2}}
@@ -242,6 +243,7 @@ class PPO(SB3PPO):
         self._update_learning_rate(self.policy.optimizer)
         self.policy.optimizer.param_groups[1]["lr"] *= self._encoder_rate if not self._objective_active else 1.0
         clip_range = self.clip_range(self._current_progress_remaining)  # type: ignore[operator]
+        self._surrogate = None
         sums: dict[str, list[Tensor]] = {}
         stop = False
         for _epoch in range(self.n_epochs):
@@ -282,18 +284,18 @@ class PPO(SB3PPO):
 
     def _compiled_losses(self, index: Tensor, clip_range: float, detach: bool) -> dict[str, Tensor]:
         data = self.rollout_buffer
+        if self._surrogate is None:
+            coefs = torch.full((len(data.values),), self.vf_coef, dtype=torch.float64)
+            if self.reward_free:
+                coefs[0] = 0.0  # the extrinsic head must not see reward yet
+            self._surrogate = Surrogate(
+                data.actions, data.log_probs, data.mixed, data.returns, clip_range=clip_range, ent_coef=self.ent_coef,
+                value_coefs=coefs, normalise=self.normalize_advantage,
+            )  # fmt: skip
         outputs = self.policy.outputs(map_obs(lambda x: data.take(x, index), data.obs), detach_encoder=detach)
-        heads = len(data.values)
-        value_coefs = torch.full((heads,), self.vf_coef, dtype=torch.float64)
-        if self.reward_free:
-            value_coefs[0] = 0.0  # the extrinsic head must not see reward yet
-        batch = Batch(
-            index, data.actions.flatten(), data.log_probs.flatten(), data.mixed.flatten(), data.returns.flatten(1),
-            clip_range, self.ent_coef, value_coefs, self.normalize_advantage and len(index) > 1,
-        )  # fmt: skip
-        loss, stats = surrogate(outputs, batch)
-        names = ["policy_gradient_loss", "entropy_loss", "approx_kl", "clip_fraction", *VALUE_LOSSES[:heads]]
-        return dict(zip(names, stats, strict=True)) | {"loss": loss}
+        loss, stats = self._surrogate(outputs, index)
+        names = ("policy_gradient_loss", "entropy_loss", "approx_kl", "clip_fraction", *VALUE_LOSSES)
+        return dict(zip(names, stats.unbind(), strict=False)) | {"loss": loss}
 
     def _plain_losses(self, index: Tensor, clip_range: float, detach: bool) -> dict[str, Tensor]:
         data = self.rollout_buffer
