@@ -256,6 +256,7 @@ class Session:
             intrinsic=functools.partial(self._build, bonus) if bonus else None,
             objective=functools.partial(self._build, objective) if objective else None,
             intrinsic_weight=_weight(learner.intrinsic_weight, learner.intrinsic_decay_steps),
+            anneal=functools.partial(_share, learner.anneal_to, learner.anneal_steps),
             intrinsic_gamma=learner.intrinsic_gamma,
             intrinsic_episodic=learner.intrinsic_episodic,
             freeze_encoder=spec.get("supervised") is not None,
@@ -451,6 +452,11 @@ def _weight(weight: float, decay_steps: int | None) -> float | Callable[[int], f
     if decay_steps is None:
         return weight
     return lambda steps: weight * max(0.0, 1.0 - steps / decay_steps)
+
+
+def _share(least: float, anneal_steps: int | None, steps: int) -> float:
+    """What annealing leaves at `steps`: linear from 1 to `least`, constant from there on."""
+    return 1.0 if anneal_steps is None else max(least, 1.0 - (1.0 - least) * steps / anneal_steps)
 
 
 def _optimiser_state(model: PPO) -> dict[str, Any] | None:

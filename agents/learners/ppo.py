@@ -56,6 +56,7 @@ class PPO(SB3PPO):
         intrinsic_weight: weight of the intrinsic advantage, a number or a function of absolute environment steps.
         intrinsic_gamma: discount of the intrinsic stream.
         intrinsic_episodic: does an episode's end cut the intrinsic return (RND's own choice is no)?
+        anneal: share of the learning rate and of `ent_coef` that is left, as a function of absolute environment steps.
         freeze_encoder: the encoder is given (see `load_encoder`) and only the heads learn.
     """
 
@@ -77,6 +78,7 @@ class PPO(SB3PPO):
         intrinsic_weight: float | WeightSchedule = 0.05,
         intrinsic_gamma: float = 0.99,
         intrinsic_episodic: bool = True,
+        anneal: Callable[[int], float] = lambda _steps: 1.0,
         freeze_encoder: bool = False,
         policy_kwargs: dict[str, Any] | None = None,
         **kwargs: Any,
@@ -88,6 +90,7 @@ class PPO(SB3PPO):
             intrinsic_weight if callable(intrinsic_weight) else lambda _steps: intrinsic_weight
         )
         self.intrinsic_gamma, self.intrinsic_episodic = intrinsic_gamma, intrinsic_episodic
+        self.anneal, self._share = anneal, 1.0
         self.freeze_encoder = freeze_encoder
         self.rollout: Rollout | None = None  # the last one collected
         self._log_now = False
@@ -240,8 +243,7 @@ class PPO(SB3PPO):
     def train(self) -> None:
         """Update policy, encoder and objective from the last rollout, then the bonus; then write the log."""
         self.policy.set_training_mode(True)
-        self._update_learning_rate(self.policy.optimizer)
-        self.policy.optimizer.param_groups[1]["lr"] *= self._encoder_rate if not self._objective_active else 1.0
+        self._set_rates()
         clip_range = self.clip_range(self._current_progress_remaining)  # type: ignore[operator]
         self._surrogate = None
         sums: dict[str, list[Tensor]] = {}
@@ -268,6 +270,16 @@ class PPO(SB3PPO):
             self._log_now = False
             super().dump_logs(self._iteration)
 
+    def _set_rates(self) -> None:
+        """SB3's schedule, what annealing leaves of it, and the encoder's share."""
+        self._share = self.anneal(self._rollout_start)
+        self._update_learning_rate(self.policy.optimizer)
+        groups = self.policy.optimizer.param_groups
+        for group in groups:
+            group["lr"] *= self._share
+        self.logger.record("train/learning_rate", groups[0]["lr"])
+        groups[1]["lr"] *= self._encoder_rate if not self._objective_active else 1.0
+
     def _losses(self, index: Tensor, clip_range: float) -> dict[str, Tensor]:
         """The terms of the loss on the minibatch of steps `index` (flat); `loss` is their weighted sum."""
         detach = self._encoder_rate == 0.0
@@ -289,7 +301,8 @@ class PPO(SB3PPO):
             if self.reward_free:
                 coefs[0] = 0.0  # the extrinsic head must not see reward yet
             self._surrogate = Surrogate(
-                data.actions, data.log_probs, data.mixed, data.returns, clip_range=clip_range, ent_coef=self.ent_coef,
+                data.actions, data.log_probs, data.mixed, data.returns, clip_range=clip_range,
+                ent_coef=self.ent_coef * self._share,
                 value_coefs=coefs, normalise=self.normalize_advantage,
             )  # fmt: skip
         outputs = self.policy.outputs(map_obs(lambda x: data.take(x, index), data.obs), detach_encoder=detach)
@@ -312,7 +325,7 @@ class PPO(SB3PPO):
         value_losses = [self._value_loss(head, values[head], index) for head in range(len(values))]
         if self.reward_free:
             value_losses[0] = torch.zeros_like(value_losses[0])  # the extrinsic head must not see reward yet
-        loss = policy_loss + self.ent_coef * entropy_loss + self.vf_coef * torch.stack(value_losses).sum()
+        loss = policy_loss + self.ent_coef * self._share * entropy_loss + self.vf_coef * torch.stack(value_losses).sum()
         terms = {"policy_gradient_loss": policy_loss, "entropy_loss": entropy_loss}
         terms |= dict(zip(VALUE_LOSSES, value_losses, strict=False))
         with torch.no_grad():

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from agents.adam import Adam
 from agents.faults import NonFinite
 from agents.rollout import Obs, map_obs
 from agents.supervised import LabelledEnv
@@ -87,7 +88,7 @@ def early_stopping(
     patience: int,
 ) -> dict[str, float]:
     """Minimise `loss(indices)` by Adam; stop `patience` epochs after the best held-out loss and restore that epoch."""
-    optimiser = torch.optim.Adam([p for p in module.parameters() if p.requires_grad], lr=lr)
+    optimiser = Adam([p for p in module.parameters() if p.requires_grad], lr)
     best, best_epoch, best_state = float("inf"), 0, copy.deepcopy(module.state_dict())
     last = float("nan")
     epoch = 0

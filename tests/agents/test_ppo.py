@@ -723,6 +723,25 @@ def test_parts_build_encoders_of_the_policys_architecture_with_weights_of_their_
         )
 
 
+# ---------------------------------------------------------------------- annealing
+
+
+@pytest.mark.parametrize("share", [1.0, 0.25])
+def test_annealing_scales_learning_rate_and_entropy_by_absolute_steps(share: float) -> None:
+    """With a share s of both, the learner is the one whose rate and entropy coefficient were s times as large."""
+    asked: list[int] = []
+
+    def anneal(steps: int) -> float:
+        asked.append(steps)
+        return share
+
+    kwargs = SETTINGS | {"learning_rate": 4e-3, "ent_coef": 0.04}
+    annealed = PPO("MlpPolicy", noise(), anneal=anneal, **kwargs).learn(384)
+    scaled = PPO("MlpPolicy", noise(), **kwargs | {"learning_rate": share * 4e-3, "ent_coef": share * 0.04}).learn(384)
+    assert asked == [0, 128, 256]
+    assert all(torch.equal(value, weights(scaled)[name]) for name, value in weights(annealed).items())
+
+
 # ---------------------------------------------------------------------- faults
 
 
