@@ -7,7 +7,8 @@ are expanded, by the physics, in the order of
 
 and the latest first among equals, until f reaches the length of a plan that is already known: no shorter one exists.
 
-The search gives up if more than `MOST_NODES` nodes were expanded before a value of f is begun. The bound never falls by
+To open a door and not to walk through it at once is never better than to open it later: the two are one move. The
+search gives up if more than `MOST_NODES` nodes were expanded before a value of f is begun. The bound never falls by
 more than one per action, so that after an action on a shortest path no node is needed that was not needed before it:
 what could be proven once can be proven at every later step, and replanning does not turn back. Source: Hart, Nilsson &
 Raphael 1968; hashing of situations after Zobrist 1970.
@@ -20,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from envs.minigrid.codes import DOOR_OPEN, KEY
+from envs.minigrid.codes import BOX, DOOR_CLOSED, DOOR_LOCKED, DOOR_OPEN, EMPTY, KEY, MARK, OUTSIDE
 from envs.minigrid.physics import (
     DIRECTION,
     DONE,
@@ -40,10 +41,11 @@ from envs.minigrid.physics import (
     move,
 )
 from envs.minigrid.planner_bound import abstract, bound
+from envs.minigrid.planner_legs import flood, in_reach
 from envs.minigrid.planner_search import NONE, ZERO
-from envs.minigrid.tasks import GO_TO
+from envs.minigrid.tasks import GO_TO, PICK
 
-MOST_NODES = 2000
+MOST_NODES = 4000
 MOST_ABOVE = 64  # f is looked at up to so many actions above the first bound
 UNSEEN = 2**30
 HASH, HELD, ROW = range(3)  # columns of `facts`
@@ -173,28 +175,46 @@ def push(nodes, situation, state, spent, first, above):  # type: ignore[no-untyp
 
 
 @njit(cache=True)
-def is_worth(action, word, hands, rule):  # type: ignore[no-untyped-def]
-    """Can `action` with `word` ahead be part of a shortest plan? (Shutting a door never helps.)"""
+def lone_lock(grid, start, rules):  # type: ignore[no-untyped-def]
+    """The only locked door, if its key is the only thing that can be carried before it is open; else -1."""
+    lock, locks, things, shut = NONE, 0, np.int64(start[HANDS] != 0), grid.copy()
+    for cell in range(len(grid)):
+        kind = kind_of(grid[cell])
+        things += KEY <= kind <= BOX and grid[cell] & MARK == 0
+        if kind == DOOR_LOCKED:
+            lock, locks, shut[cell] = cell, locks + 1, OUTSIDE
+    if locks != 1 or things != 1 or rules[RULE] != PICK:
+        return NONE
+    reached, wanted = np.empty(len(grid), np.bool_), np.empty(len(grid), np.bool_)
+    flood(shut, rules, start[POSITION], start[HANDS], reached)
+    return NONE if in_reach(shut, start, rules, reached, wanted) else lock
+
+
+@njit(cache=True)
+def is_worth(action, word, hands, lock, rule):  # type: ignore[no-untyped-def]
+    """Can `action` with `word` ahead be part of a shortest plan? Shutting a door never helps; nor does putting down the
+    key of a `lone_lock` that is still to be opened."""
     if action == PICKUP:
         return hands == 0 and kind_of(word) >= KEY
     if action == DROP:
-        return hands != 0 and word == 0
+        needed = kind_of(lock) == DOOR_LOCKED and kind_of(hands) == KEY
+        return hands != 0 and word == 0 and not needed
     if action == TOGGLE:
         return kind_of(word) > DOOR_OPEN
     return action <= FORWARD or (action == DONE and rule == GO_TO)
 
 
 @njit(cache=True)
-def expand(known, nodes, node, body, rules, least, f, limit):  # type: ignore[no-untyped-def]
+def expand(known, nodes, node, body, rules, lock, least, f, limit):  # type: ignore[no-untyped-def]
     """Push what follows a node of this f, unless its own f reaches `limit`; also returns the plan's first action if
     it succeeds."""
-    situation, state, spent = nodes.table[node, SITUATION], nodes.table[node, STATE], nodes.table[node, SPENT] + 1
+    situation, state = nodes.table[node, SITUATION], nodes.table[node, STATE]
     first, held = nodes.table[node, FIRST], known.facts[situation, HELD]
     front = (state >> 2) + ahead(state & 3, rules[PITCH])
     for action in range(DONE + 1):
         grid = known.grids[situation]
         word = grid[front]
-        if not is_worth(action, word, held, rules[RULE]):
+        if not is_worth(action, word, held, grid[lock] if lock >= 0 else EMPTY, rules[RULE]):
             continue
         body[POSITION], body[DIRECTION], body[HANDS] = state >> 2, state & 3, held
         outcome = move(grid, body, action, rules)
@@ -202,15 +222,18 @@ def expand(known, nodes, node, body, rules, least, f, limit):  # type: ignore[no
         began = action if first < 0 else first
         if outcome == SUCCESS:
             return known, nodes, began
+        spent, least_left = nodes.table[node, SPENT] + 1, 0
         follower, reached = situation, body[POSITION] << 2 | body[DIRECTION]
+        if kind_of(word) == DOOR_CLOSED and action == TOGGLE and rules[RULE] <= PICK:
+            reached, spent = front << 2 | body[DIRECTION], spent + 1
+            least_left = known.rows[known.facts[situation, ROW], reached] - 1
         if changed != word or body[HANDS] != held:
             known, follower = situation_of(known, situation, front, changed, body[HANDS])
         if outcome != NOTHING or spent >= known.best[follower, reached]:
             continue
         known.best[follower, reached] = spent
-        row, total = known.facts[follower, ROW], f
-        if row >= 0:
-            total = max(f, spent + known.rows[row, reached])
+        row = known.facts[follower, ROW]
+        total = max(f, spent + (known.rows[row, reached] if row >= 0 else least_left))
         if total < min(limit, least + MOST_ABOVE):
             nodes = push(nodes, follower, reached, spent, began, total - least)
     return known, nodes, -1
@@ -228,7 +251,7 @@ def shortest(grid, start, rules, limit, most_nodes):  # type: ignore[no-untyped-
     least = np.int64(known.rows[0, state])
     if least >= limit:
         return limit, -1, 0
-    known.best[0, state] = 0
+    known.best[0, state], lock = 0, lone_lock(grid, start, rules)
     nodes = push(nodes, ZERO, state, ZERO, NONE, ZERO)
     for above in range(min(MOST_ABOVE, limit - least)):
         if expanded > most_nodes:
@@ -247,7 +270,7 @@ def shortest(grid, start, rules, limit, most_nodes):  # type: ignore[no-untyped-
                     nodes = push(nodes, situation, state, spent, nodes.table[node, FIRST], total - least)
                 continue
             expanded += 1
-            known, nodes, action = expand(known, nodes, node, body, rules, least, least + above, limit)
+            known, nodes, action = expand(known, nodes, node, body, rules, lock, least, least + above, limit)
             if action >= 0:
                 return spent + 1, action, expanded
     return limit, -1, expanded
