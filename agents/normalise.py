@@ -11,8 +11,19 @@ rewards as they are while their returns do not vary, so that rewards of zero sta
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numba import njit
 from torch import Tensor, nn
+
+
+@njit(cache=True)
+def _filter(rewards: np.ndarray, returns: np.ndarray, gamma: float, out: np.ndarray) -> None:
+    """out[t] = rewards[t] + gamma out[t - 1], each [T, N] float64; `returns` [N] carries on from rollout to rollout."""
+    for t in range(len(rewards)):
+        for n in range(len(returns)):
+            returns[n] = rewards[t, n] + gamma * returns[n]
+            out[t, n] = returns[n]
 
 
 class RunningMoments(nn.Module):
@@ -85,7 +96,10 @@ class IntrinsicScale(nn.Module):
             raise ValueError(f"rewards are {tuple(rewards.shape)}, expected [T, {len(self.returns)}]")
         exact = rewards.to(self.returns)
         returns = torch.empty_like(exact)
-        for t, reward in enumerate(exact):
-            self.returns.copy_(torch.add(reward, self.returns, alpha=self.gamma, out=returns[t]))
+        if exact.device.type == "cpu":
+            _filter(exact.numpy(), self.returns.numpy(), self.gamma, returns.numpy())
+        else:
+            for t, reward in enumerate(exact):
+                self.returns.copy_(torch.add(reward, self.returns, alpha=self.gamma, out=returns[t]))
         self.moments.update(returns)
         return (exact / self.std).float().to(rewards.device)

@@ -80,6 +80,7 @@ class Learner(_Frozen):
     intrinsic_decay_steps: Steps | None = None  # linear to zero at this absolute step; None: constant
     intrinsic_gamma: Discount = 0.99
     intrinsic_episodic: bool = True
+    bfloat16: bool = False  # the update's large products in bfloat16, where the processor has it
     net_arch: Annotated[tuple[Annotated[int, Field(ge=1, le=65536)], ...], Field(max_length=16)] = ()
 
 

@@ -257,6 +257,7 @@ class Session:
             objective=functools.partial(self._build, objective) if objective else None,
             intrinsic_weight=_weight(learner.intrinsic_weight, learner.intrinsic_decay_steps),
             anneal=functools.partial(_share, learner.anneal_to, learner.anneal_steps),
+            bfloat16=learner.bfloat16,
             intrinsic_gamma=learner.intrinsic_gamma,
             intrinsic_episodic=learner.intrinsic_episodic,
             freeze_encoder=spec.get("supervised") is not None,

@@ -14,6 +14,7 @@ same seed gives SB3's weights.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -57,6 +58,8 @@ class PPO(SB3PPO):
         intrinsic_gamma: discount of the intrinsic stream.
         intrinsic_episodic: does an episode's end cut the intrinsic return (RND's own choice is no)?
         anneal: share of the learning rate and of `ent_coef` that is left, as a function of absolute environment steps.
+        bfloat16: take the update's large products in bfloat16 where the processor has it (see `agents/layers.py`); the
+            policy acts in float32 all the same.
         freeze_encoder: the encoder is given (see `load_encoder`) and only the heads learn.
     """
 
@@ -79,6 +82,7 @@ class PPO(SB3PPO):
         intrinsic_gamma: float = 0.99,
         intrinsic_episodic: bool = True,
         anneal: Callable[[int], float] = lambda _steps: 1.0,
+        bfloat16: bool = False,
         freeze_encoder: bool = False,
         policy_kwargs: dict[str, Any] | None = None,
         **kwargs: Any,
@@ -91,6 +95,7 @@ class PPO(SB3PPO):
         )
         self.intrinsic_gamma, self.intrinsic_episodic = intrinsic_gamma, intrinsic_episodic
         self.anneal, self._share = anneal, 1.0
+        self.bfloat16 = bfloat16
         self.freeze_encoder = freeze_encoder
         self.rollout: Rollout | None = None  # the last one collected
         self._log_now = False
@@ -305,7 +310,9 @@ class PPO(SB3PPO):
                 ent_coef=self.ent_coef * self._share,
                 value_coefs=coefs, normalise=self.normalize_advantage,
             )  # fmt: skip
-        outputs = self.policy.outputs(map_obs(lambda x: data.take(x, index), data.obs), detach_encoder=detach)
+        obs = map_obs(lambda x: data.take(x, index), data.obs)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
+            outputs = self.policy.outputs(obs, detach_encoder=detach)
         loss, stats = self._surrogate(outputs, index)
         names = ("policy_gradient_loss", "entropy_loss", "approx_kl", "clip_fraction", *VALUE_LOSSES)
         return dict(zip(names, stats.unbind(), strict=False)) | {"loss": loss}
@@ -361,7 +368,7 @@ class PPO(SB3PPO):
             if not torch.isfinite(torch.stack(values)).all():
                 raise NonFinite(f"train/{name} became non-finite at step {self.num_timesteps}")
         for name, parameter in self.policy.named_parameters():
-            if not torch.isfinite(parameter).all():
+            if not math.isfinite(parameter.detach().sum().item()):  # one number is not finite: nor is the sum
                 raise NonFinite(f"the weights {name} became non-finite at step {self.num_timesteps}")
 
     def _record(self, sums: dict[str, list[Tensor]], clip_range: float) -> None:

@@ -69,3 +69,19 @@ def test_dense_layers_start_as_torchs_do() -> None:
     assert [tuple(layer.weight.shape) for layer in ours] == [(5, 6), (4, 5)]  # type: ignore[union-attr]
     assert all(torch.equal(a.weight, b.weight) for a, b in zip(ours, theirs, strict=True))  # type: ignore[arg-type]
     assert len(dense_layers((6,))) == 0
+
+
+def test_autocast_rounds_the_operands_and_nothing_else() -> None:
+    if not agents.layers.HAS_BFLOAT16:
+        pytest.skip("this processor has no bfloat16 product")
+    torch.manual_seed(0)
+    x, layer = torch.randn(LARGE[0], LARGE[1]), Linear(LARGE[1], LARGE[2])
+    with torch.autocast("cpu", torch.bfloat16):
+        out = layer(x)
+    assert out.dtype == torch.float32
+    exact = layer(x)
+    assert not torch.equal(out, exact)
+    torch.testing.assert_close(out, exact, rtol=0.02, atol=0.02)
+    (gradient,) = torch.autograd.grad(out.sum(), [layer.weight])
+    assert gradient.dtype == torch.float32
+    torch.testing.assert_close(gradient, x.sum(0).expand_as(gradient), rtol=0.02, atol=0.5)
