@@ -30,8 +30,13 @@ def plans(grids: np.ndarray, bodies: np.ndarray, rules: np.ndarray, actions: np.
         lengths: [N] int64, filled.
     """
     plan_all(grids, bodies, rules, actions, lengths)
-    if rules[RULE] != AVOID:
-        improve(grids, bodies, rules, actions, lengths)
+    if rules[RULE] == AVOID:
+        return
+    for n in np.flatnonzero((lengths != 0) & has_loose_things(grids, bodies) & ~hopeless(grids, bodies, rules)):
+        limit = lengths[n] if lengths[n] > 0 else FAR  # legs that led nowhere prove nothing
+        length, action, _ = shortest(grids[n], bodies[n], rules, limit, MOST_NODES)
+        if action >= 0:
+            actions[n], lengths[n] = action, length
 
 
 def hopeless(grids: np.ndarray, bodies: np.ndarray, rules: np.ndarray) -> np.ndarray:
@@ -45,22 +50,10 @@ def hopeless(grids: np.ndarray, bodies: np.ndarray, rules: np.ndarray) -> np.nda
 
 
 @njit(cache=True)
-def has_loose_things(grid, hands):  # type: ignore[no-untyped-def]
-    """Is there anything that could be moved or unlocked?"""
-    for word in grid:
-        if KEY <= kind_of(word) <= BOX or kind_of(word) == DOOR_LOCKED:
-            return True
-    return hands != 0
-
-
-@njit(cache=True)
-def improve(grids, bodies, rules, actions, lengths):  # type: ignore[no-untyped-def]
-    """Replace plans by shorter ones; plans of length 0 are done, and -1 may mean that the legs led nowhere."""
-    lost = np.zeros(len(grids), np.bool_)
-    out_of_reach(grids, bodies, rules, lost)
+def has_loose_things(grids, bodies):  # type: ignore[no-untyped-def]
+    """[N] bool: is there anything that could be moved or unlocked?"""
+    found = bodies[:, HANDS] != 0
     for n in range(len(grids)):
-        if lengths[n] != 0 and not lost[n] and has_loose_things(grids[n], bodies[n, HANDS]):
-            limit = lengths[n] if lengths[n] > 0 else FAR
-            length, action, _ = shortest(grids[n], bodies[n], rules, limit, MOST_NODES)
-            if action >= 0:
-                actions[n], lengths[n] = action, length
+        for word in grids[n]:
+            found[n] |= KEY <= kind_of(word) <= BOX or kind_of(word) == DOOR_LOCKED
+    return found

@@ -182,7 +182,7 @@ def lone_lock(grid, start, rules):  # type: ignore[no-untyped-def]
         kind = kind_of(grid[cell])
         things += KEY <= kind <= BOX and grid[cell] & MARK == 0
         if kind == DOOR_LOCKED:
-            lock, locks, shut[cell] = cell, locks + 1, OUTSIDE
+            lock, locks, shut[cell] = np.int64(cell), locks + 1, OUTSIDE
     if locks != 1 or things != 1 or rules[RULE] != PICK:
         return NONE
     reached, wanted = np.empty(len(grid), np.bool_), np.empty(len(grid), np.bool_)
