@@ -70,9 +70,8 @@ class Learner(_Frozen):
     gae_lambda: Discount = 0.95
     clip_range: Annotated[float, Field(gt=0, le=100)] = 0.2
     ent_coef: Annotated[float, Field(ge=0, le=1e3)] = 0.01
-    anneal_steps: Steps | None = (
-        None  # learning rate and entropy fall linearly until this absolute step; None: constant
-    )
+    # Learning rate and entropy fall linearly until this absolute step; None: they stay as they are.
+    anneal_steps: Steps | None = 16_000_000
     anneal_to: Annotated[float, Field(ge=0, le=1)] = 0.25  # to this share
     vf_coef: Annotated[float, Field(ge=0, le=1e3)] = 0.5
     max_grad_norm: Annotated[float, Field(gt=0, le=1e6)] = 0.5
