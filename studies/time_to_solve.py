@@ -27,12 +27,12 @@ class Target(NamedTuple):
 
 
 TARGETS = {
-    "MultiRoom-N4-S5": Target(600_000, 4, 10),
-    "DoorKey-8x8": Target(600_000, 4, 10),
-    "MultiRoom-N6": Target(1_800_000, 12, 10),
-    "KeyCorridorS3R3": Target(2_200_000, 15, 10),
-    "KeyCorridorS4R3": Target(9_000_000, 60, 8),
-    "LockedRoom": Target(22_000_000, 150, 8),
+    "MultiRoom-N4-S5": Target(500_000, 4, 10),
+    "DoorKey-8x8": Target(450_000, 4, 10),
+    "MultiRoom-N6": Target(1_600_000, 12, 10),
+    "KeyCorridorS3R3": Target(2_000_000, 15, 10),
+    "KeyCorridorS4R3": Target(7_000_000, 60, 8),
+    "LockedRoom": Target(20_000_000, 150, 8),
 }
 
 
