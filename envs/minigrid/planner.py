@@ -33,8 +33,9 @@ def plans(grids: np.ndarray, bodies: np.ndarray, rules: np.ndarray, actions: np.
     if rules[RULE] == AVOID:
         return
     for n in np.flatnonzero((lengths != 0) & has_loose_things(grids, bodies) & ~hopeless(grids, bodies, rules)):
-        limit = lengths[n] if lengths[n] > 0 else FAR  # legs that led nowhere prove nothing
-        length, action, _ = shortest(grids[n], bodies[n], rules, limit, MOST_NODES)
+        # Legs that led nowhere prove nothing: then a long search is better than no plan.
+        limit, effort = (lengths[n], MOST_NODES) if lengths[n] > 0 else (FAR, 10 * MOST_NODES)
+        length, action, _ = shortest(grids[n], bodies[n], rules, limit, effort)
         if action >= 0:
             actions[n], lengths[n] = action, length
 

@@ -22,14 +22,15 @@ MOST_OBSTACLES = 5  # that one relaxed path may lead through
 
 @njit(cache=True)
 def entry_cost(word, hands, penalty):  # type: ignore[no-untyped-def]
-    """Actions to step into a cell: what blocks the way costs `penalty` more, what never opens is FAR."""
+    """Actions to step into a cell: what blocks the way costs `penalty` more (a key, which may be of use, three quarters
+    of it), what never opens is FAR."""
     kind = kind_of(word)
     if kind <= FLOOR or kind == DOOR_OPEN:
         return 1
     if kind == DOOR_CLOSED or (kind == DOOR_LOCKED and opens(hands, word)):
         return 2
     if kind == DOOR_LOCKED or KEY <= kind <= BOX:
-        return min(2 + penalty, FAR)
+        return FAR if penalty == FAR else 2 + (3 * penalty // 4 if kind == KEY else penalty)
     return FAR
 
 
