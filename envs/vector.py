@@ -55,6 +55,15 @@ def is_batched(env_id: str) -> bool:
     return name in MINIGRID_IDS or name in own_ids()
 
 
+def offers_oracle(env_id: str, env: gym.Env) -> bool:
+    """Can copies of `env_id`, of which `env` is one, be asked for the right action?"""
+    if env_id in MINIGRID_IDS:
+        from envs.minigrid.tasks import FREE, task_of
+
+        return task_of(env.unwrapped).rule != FREE
+    return is_batched(env_id) or hasattr(env.unwrapped, "oracle")
+
+
 def own_ids() -> list[str]:
     """Ids of the worlds of this package."""
     ours = (spec for spec in gym.registry.values() if isinstance(spec.vector_entry_point, str))

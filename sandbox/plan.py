@@ -92,11 +92,11 @@ def _encoder_name(spec: AgentSpec, space: gym.Space) -> str:
 def _check_supervision(spec: AgentSpec, env: gym.Env, env_id: str, batched: bool) -> None:
     names = {spec.base.name, *(part.name for part in spec.parts)}
     base: Any = env.unwrapped
-    oracle = batched or hasattr(base, "oracle")
-    if names & {"bc", "oracle"} and not oracle:
+    if names & {"bc", "oracle"} and not vector.offers_oracle(env_id, env):
         raise UsageError(
             f"{str(spec)!r} needs an oracle, and {env_id!r} has none; those that have one: DeepSea-v0 and the batched "
-            "MiniGrid ids (`sandbox list worlds`). Your own environment offers one by a method oracle() -> action"
+            "MiniGrid ids but Playground (`sandbox list worlds`). Your own environment offers one by a method "
+            "oracle() -> action"
         )
     if "state" in names and not (batched or hasattr(base, "labels")):
         raise UsageError(f"{str(spec)!r} needs state labels, and {env_id!r} offers none (a method labels() -> dict)")

@@ -24,9 +24,13 @@ def default_encoder(space: spaces.Space) -> str:
     """Name of the encoder that fits an observation space."""
     if isinstance(space, spaces.Dict) and is_symbolic_view(space.spaces.get("image")):
         return "symbolic"
-    if is_image_space(space) and min(space.shape[-2:]) >= 36:  # type: ignore[index]
-        return "cnn"
-    return "mlp"
+    picture = picture_of(space)
+    return "cnn" if is_image_space(picture) and min(picture.shape[-2:]) >= 36 else "mlp"  # type: ignore[index]
+
+
+def picture_of(space: spaces.Space) -> spaces.Space:
+    """The part of an observation that may be a picture: `image` of a dict that has one, else the whole."""
+    return space.spaces.get("image", space) if isinstance(space, spaces.Dict) else space
 
 
 def is_symbolic_view(space: spaces.Space | None) -> bool:

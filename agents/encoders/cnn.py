@@ -1,4 +1,8 @@
-"""The convolutional network of Mnih et al. 2015 for pictures of at least 36 x 36 pixels (SB3's NatureCNN)."""
+"""The convolutional network of Mnih et al. 2015 for pictures of at least 36 x 36 pixels (SB3's NatureCNN).
+
+Of a dict the part `image` is the picture; every other part (a direction, a mission) is flattened and stands beside its
+features.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +10,34 @@ from typing import Annotated
 
 from gymnasium import spaces
 from pydantic import Field
+from stable_baselines3.common.preprocessing import get_flattened_obs_dim
 from stable_baselines3.common.torch_layers import NatureCNN
-from torch import Tensor
+from torch import Tensor, cat
 
-from agents.encoders import Encoder
+from agents.encoders import Encoder, picture_of
+from agents.encoders.mlp import flatten
 from agents.rollout import Obs
 
 
 class Cnn(Encoder):
-    """Channel-first uint8 pictures [B, C, H, W] -> [B, features]."""
+    """Channel-first uint8 pictures [B, C, H, W], or a dict with one as `image` -> [B, D].
+
+    Args:
+        features: of the picture; the parts beside it add their own numbers to D.
+    """
 
     def __init__(
         self, observation_space: spaces.Space, *, features: Annotated[int, Field(ge=1, le=65536)] = 512
     ) -> None:
-        super().__init__(observation_space, features_dim=features)
-        self.network = NatureCNN(observation_space, features_dim=features)
+        picture = picture_of(observation_space)
+        rest = dict(observation_space.spaces) if isinstance(observation_space, spaces.Dict) else {}
+        rest.pop("image", None)
+        beside = sum(get_flattened_obs_dim(part) for part in rest.values())
+        super().__init__(observation_space, features_dim=features + beside)
+        self.rest = spaces.Dict(rest) if rest else None
+        self.network = NatureCNN(picture, features_dim=features)
 
     def forward(self, obs: Obs) -> Tensor:
-        assert isinstance(obs, Tensor)
-        return self.network(obs.float() / 255.0)
+        image = obs["image"] if isinstance(obs, dict) else obs
+        features = self.network(image.float() / 255.0)
+        return features if self.rest is None else cat([features, flatten(obs, self.rest)], dim=1)

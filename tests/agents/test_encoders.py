@@ -31,7 +31,7 @@ MIXED = spaces.Dict({"z": VECTOR, "a": spaces.Discrete(3), "m": spaces.MultiBina
 PICTURE = spaces.Box(0, 255, (3, 36, 40), np.uint8)
 SPACES: dict[str, list[spaces.Space]] = {  # what each encoder says it reads
     "symbolic": [VIEW, SMALL_VIEW, TOLD],
-    "cnn": [PICTURE],
+    "cnn": [PICTURE, spaces.Dict({"image": PICTURE, "direction": spaces.Discrete(4)})],
 }
 GENERAL = [VECTOR, MIXED, spaces.Discrete(4), spaces.MultiDiscrete([2, 3]), spaces.Box(0, 1, (4, 4), np.float32)]
 
@@ -127,6 +127,7 @@ def test_widths_are_those_asked_for() -> None:
         (spaces.Box(0, 255, (1, 36, 36), np.uint8), "cnn"),
         (spaces.Box(0, 255, (1, 35, 36), np.uint8), "mlp"),
         (spaces.Dict({"image": spaces.Box(0, 255, (7, 7, 3), np.uint8)}), "mlp"),
+        (spaces.Dict({"image": PICTURE, "direction": spaces.Discrete(4)}), "cnn"),
     ],
     ids=str,
 )
@@ -171,6 +172,15 @@ def test_cnn_sees_pictures_between_zero_and_one() -> None:
     torch.testing.assert_close(
         encoder(picture), encoder.network(picture.double().div(255).float()), rtol=1e-5, atol=1e-6
     )
+
+
+def test_what_stands_beside_a_picture_is_seen_too() -> None:
+    encoder = Cnn(spaces.Dict({"image": PICTURE, "direction": spaces.Discrete(4)}), features=8)
+    picture = samples(PICTURE, 2)
+    features = encoder({"image": picture, "direction": torch.tensor([0, 3])})
+    assert features.shape == (2, 12)
+    assert torch.equal(features[:, 8:], torch.eye(4)[[0, 3]])
+    assert torch.equal(features[:, :8], encoder.network(picture.float() / 255))
 
 
 # ---------------------------------------------------------------------- symbolic

@@ -93,6 +93,7 @@ def refused(answer: Any, code: int, *words: str) -> None:
         (["bc:labels=100000", "--env", "DeepSea-v0", "--steps", "1000"], ["100,000", "budget", "1,000"]),
         (["bc", "--env", "CartPole-v1"], ["oracle", "CartPole-v1", "DeepSea-v0"]),
         (["oracle", "--env", "CartPole-v1"], ["oracle", "DeepSea-v0"]),
+        (["bc", "--env", "MiniGrid-Playground-v0"], ["oracle", "Playground"]),
         (["ppo+state", "--env", "CartPole-v1"], ["labels"]),
         (["ppo", "--env", "DeepSea-v0", "--steps", "10"], ["too few", "128"]),
     ],
