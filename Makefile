@@ -15,6 +15,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one: make PYTHON=python3.11")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) --editable .
+	SANDBOX_PRELOAD=MiniGrid-MultiRoom-N4-S5-v0 $(BIN)/python -m sandbox._preload  # compiles once, half a minute
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.installed

@@ -1,7 +1,7 @@
 """What the server that forks a study's workers loads once: libraries, the level pool, compiled code from its cache.
 
-Forty short runs would each spend about a second on it. Nothing here may start a thread (a fork would lose it), so no
-gradient is computed.
+Forty short runs would each spend about a second on it. `make install` calls it too, so that the first run need not
+compile. Nothing here may start a thread (a fork would lose it), so no gradient is computed.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from agents.learners._gae import advantages
 from agents.learners._policy import MlpPolicy
 from agents.rollout import Obs, Rollout, flatten_obs, map_obs
 from envs import vector
+from envs.batched import BatchedWorld
 
 NETWORK: dict[str, Any] = {"features_extractor_class": Symbolic, "net_arch": [], "optimizer_class": Adam}
 WORLDS = "SANDBOX_PRELOAD"  # environment variable: ids of the study's worlds, separated by spaces
@@ -45,6 +46,8 @@ def warm(env_id: str) -> None:
     counts.update(rollout)
     if default_encoder(space) == "symbolic":
         _warm_learner(MlpPolicy(space, actions, lambda _progress: 0.0, **NETWORK), flatten_obs(views))
+    if isinstance(env, BatchedWorld) and env.has_oracle:
+        env.oracle()
     env.close()
 
 
