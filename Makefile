@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS := 1
 
 .PHONY: install demo test check bench clean study-sb3 study-deep-sea study-labels study-kill study-parity
-.PHONY: study-time-to-solve study-how-far
+.PHONY: study-oracle study-time-to-solve study-how-far
 
 PIP = $(BIN)/pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
 
@@ -61,6 +61,9 @@ study-kill: install
 
 study-parity: install
 	$(BIN)/python -m benchmarks.parity
+
+study-oracle: install
+	$(BIN)/python -m benchmarks.oracle
 
 study-time-to-solve: install
 	$(BIN)/python -m studies.time_to_solve

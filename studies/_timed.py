@@ -39,9 +39,10 @@ Stop = Callable[["Timed"], bool]
 
 
 def experiment(task: str, steps: int, seed: int, episodes: int, points: int = 1) -> Experiment:
-    """The default agent on the MiniGrid task `task` ("MultiRoom-N6"), every setting at its default."""
+    """The default agent on a MiniGrid task ("MultiRoom-N6"; v0 where no version is named), all settings at default."""
+    name = task if task.endswith("-v1") else f"{task}-v0"
     evaluation = Evaluation(episodes=episodes, points=points)
-    return Experiment(agent=AGENT, world=World(id=f"MiniGrid-{task}-v0"), steps=steps, seed=seed, evaluation=evaluation)
+    return Experiment(agent=AGENT, world=World(id=f"MiniGrid-{name}"), steps=steps, seed=seed, evaluation=evaluation)
 
 
 class Timed(Session):
