@@ -13,8 +13,8 @@ lit. Minigrid stops each pass one cell short of the row's end; the other pass ma
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from envs.compiled import njit
 from envs.minigrid.codes import (
     BOX,
     DOOR_CLOSED,

@@ -9,8 +9,8 @@ waited for by turning.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from envs.compiled import njit
 from envs.minigrid.codes import BOX, DOOR_LOCKED, KEY
 from envs.minigrid.physics import HANDS, RULE, kind_of
 from envs.minigrid.planner_exact import MOST_NODES, shortest

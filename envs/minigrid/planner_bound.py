@@ -11,8 +11,8 @@ search backwards from one landmark's states, which begin at the costs that remai
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from envs.compiled import njit
 from envs.minigrid.codes import BALL, BOX, DOOR_CLOSED, DOOR_LOCKED, DOOR_OPEN, EMPTY, GOAL, KEY, MARK, OUTSIDE
 from envs.minigrid.physics import DONE, HANDS, OTHER, PITCH, RULE, TARGET, ahead, kind_of, opens
 from envs.minigrid.planner_legs import what_ends_it

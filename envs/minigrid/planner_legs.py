@@ -16,8 +16,8 @@ stays unlocked, what was dropped is out of the way). Lava is never entered. Sour
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from envs.compiled import njit
 from envs.minigrid.codes import BALL, BOX, DOOR_CLOSED, DOOR_LOCKED, DOOR_OPEN, GOAL, KEY, LAVA, MARK, OUTSIDE
 from envs.minigrid.physics import (
     DIRECTION,

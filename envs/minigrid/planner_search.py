@@ -7,8 +7,8 @@ Source: Dijkstra's algorithm with Dial's buckets (1969).
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from envs.compiled import njit
 from envs.minigrid.codes import BOX, DOOR_CLOSED, DOOR_LOCKED, DOOR_OPEN, FLOOR, KEY
 from envs.minigrid.physics import HEIGHT, PITCH, WIDTH, ahead, kind_of, opens
 

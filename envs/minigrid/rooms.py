@@ -12,7 +12,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
+
+from envs.compiled import njit
 
 RIGHT, SOUTH, LEFT, TOP = range(4)  # walls of a room
 MANY = 8  # rooms from which on it takes longer to search for them than to compile the search

@@ -14,8 +14,8 @@ import functools
 
 import numpy as np
 from gymnasium import spaces
-from numba import njit
 
+from envs.compiled import njit
 from envs.minigrid.codes import VIEW
 from envs.minigrid.physics import DIRECTION, HEIGHT, PAD, PITCH, POSITION, WIDTH
 from envs.minigrid.single import HIGHEST
