@@ -38,7 +38,7 @@ def parts(quick: bool) -> dict[str, Measure]:
     rounds, steps = (1, 65_536) if quick else (5, 800_000)
     measures: dict[str, Measure] = {name: functools.partial(group, name, rounds) for name in GROUPS}
     measures["memory"] = functools.partial(whole_runs.memory, steps)
-    measures["jobs"] = functools.partial(whole_runs.jobs, steps, 1 if quick else 3)
+    measures["jobs"] = functools.partial(whole_runs.jobs, 5 * steps, 1 if quick else 3)
     return measures
 
 

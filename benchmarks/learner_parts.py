@@ -15,25 +15,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from agents.adam import Adam
-from agents.curiosity.counts import Counts
-from agents.encoders.symbolic import Symbolic
 from agents.learners._actor import Actor
 from agents.learners._gae import advantages
-from agents.learners.ppo import PPO
-from agents.vec_env import GymnasiumVecEnv
-from envs import vector
+from benchmarks.ours.default import learner
 
-COPIES, STEPS, CALLS = 64, 128, 200
-
-
-def learner(env_id: str) -> Any:
-    """`ppo+counts` as `sandbox train` makes it."""
-    network = {"features_extractor_class": Symbolic, "net_arch": [], "optimizer_class": Adam}
-    network["optimizer_kwargs"] = {"eps": 1e-5}
-    settings: dict[str, Any] = {"n_steps": STEPS, "batch_size": 1024, "n_epochs": 2, "learning_rate": 2e-3}
-    env = GymnasiumVecEnv(vector.make(env_id, COPIES))
-    return PPO("MultiInputPolicy", env, intrinsic=Counts, policy_kwargs=network, seed=0, device="cpu", **settings)
+CALLS = 200
 
 
 def least(function: Callable[[], Any]) -> float:
@@ -50,14 +36,14 @@ def parts(model: Any) -> dict[str, Callable[[], Any]]:
     """Each part of a rollout and an update, on the data of the last rollout."""
     policy, data, env = model.policy, model.rollout_buffer, model.env
     obs = {name: torch.as_tensor(value) for name, value in model._last_obs.items()}
-    actor = Actor(policy, COPIES)
+    actor = Actor(policy, env.num_envs)
     actions, values, log_probs = actor.act(obs)
     _, rewards, dones, infos = env.step(actions.numpy())
     quiet = np.zeros_like(dones)
-    index = next(data.minibatches(1024))
+    index = next(data.minibatches(model.batch_size))
     batch = {name: data.take(value, index) for name, value in data.obs.items()}
-    flat = torch.zeros(STEPS, COPIES)
     rollout = model.rollout
+    flat = torch.zeros(rollout.shape)
     raw = model.intrinsic.reward(rollout)
 
     def store() -> None:
@@ -70,11 +56,11 @@ def parts(model: Any) -> dict[str, Callable[[], Any]]:
         loss.backward()
 
     return {
-        "acting, 64 rows": lambda: actor.act(obs),
-        "adapter and world, 64 copies": lambda: env.step(actions.numpy()),
+        "acting, a step": lambda: actor.act(obs),
+        "adapter and world, a step": lambda: env.step(actions.numpy()),
         "storing a step": store,
         "SB3's episode statistics, a step": lambda: model._update_info_buffer(infos, dones),
-        "network forward, 1024 rows": lambda: policy.outputs(batch),
+        "network forward, a minibatch": lambda: policy.outputs(batch),
         "loss of a minibatch": lambda: model._losses(index, 0.2),
         "loss and gradient": gradient,
         "update (loss, gradient, clipping, Adam)": lambda: model._step(model._losses(index, 0.2)["loss"]),
@@ -89,8 +75,8 @@ def main() -> None:
     parser.add_argument("--env", default="MiniGrid-MultiRoom-N6-v0")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    model = learner(options.env)
-    model.learn(12 * STEPS * COPIES)
+    model = learner(options.env, "ppo+counts")
+    model.learn(100_000)
     for name, function in parts(model).items():
         print(f"{name:42} {least(function):9.1f}")
 

@@ -57,7 +57,7 @@ def is_batched(env_id: str) -> bool:
 
 def offers_oracle(env_id: str, env: gym.Env) -> bool:
     """Can copies of `env_id`, of which `env` is one, be asked for the right action?"""
-    if env_id in MINIGRID_IDS:
+    if env_id.removeprefix("envs:") in MINIGRID_IDS:
         from envs.minigrid.tasks import FREE, task_of
 
         return task_of(env.unwrapped).rule != FREE

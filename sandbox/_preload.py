@@ -32,7 +32,9 @@ WORLDS = "SANDBOX_PRELOAD"  # environment variable: ids of the study's worlds, s
 
 
 def warm(env_id: str) -> None:
-    """Step a batched world, hash its views, act and learn on them, so that the compiled code is loaded."""
+    """Step a batched world, hash its views, act and learn on them, so that the compiled code is loaded, and what a
+    single copy imports."""
+    vector.single(env_id).close()
     env = vector.make(env_id, 2)
     obs = vector.reset(env, 0)
     env.step(np.zeros((2, *(env.single_action_space.shape or ())), np.int64))

@@ -34,7 +34,7 @@ from sandbox.energy import Meter
 from sandbox.errors import SandboxError, UsageError
 from sandbox.evaluate import Evaluation, Evaluator
 from sandbox.metrics import RunWriter
-from sandbox.plan import Plan, encoder_of, policy_kwargs
+from sandbox.plan import Plan, encoder_of, learner_kwargs, policy_kwargs
 from sandbox.runs import Run, write_json
 
 LEARN, WORLD, _EVALUATION, LABELS = range(4)  # streams of SeedSequence([seed, stream, boundary])
@@ -235,31 +235,16 @@ class Session:
         return registry.load(part.kind, part.name)(context, **part.options)
 
     def _new_model(self, vec: GymnasiumVecEnv) -> PPO:
-        learner, spec = self.experiment.learner, self.plan.spec
+        spec = self.plan.spec
         bonus, objective = spec.get("curiosity"), spec.get("objectives")
         return PPO(
             MlpPolicy,
             vec,
-            learning_rate=learner.learning_rate,
-            n_steps=self.plan.n_steps,
-            batch_size=self.plan.batch_size,
-            n_epochs=learner.n_epochs,
-            gamma=learner.gamma,
-            gae_lambda=learner.gae_lambda,
-            clip_range=learner.clip_range,
-            ent_coef=learner.ent_coef,
-            vf_coef=learner.vf_coef,
-            max_grad_norm=learner.max_grad_norm,
-            policy_kwargs=policy_kwargs(self.plan),
+            **learner_kwargs(self.plan),
             seed=int(np.random.SeedSequence([self.experiment.seed, LEARN]).generate_state(1)[0]),
             device=self.experiment.device,
             intrinsic=functools.partial(self._build, bonus) if bonus else None,
             objective=functools.partial(self._build, objective) if objective else None,
-            intrinsic_weight=_weight(learner.intrinsic_weight, learner.intrinsic_decay_steps),
-            anneal=functools.partial(_share, learner.anneal_to, learner.anneal_steps),
-            bfloat16=learner.bfloat16,
-            intrinsic_gamma=learner.intrinsic_gamma,
-            intrinsic_episodic=learner.intrinsic_episodic,
             freeze_encoder=spec.get("supervised") is not None,
         )
 
@@ -447,17 +432,6 @@ def seed_everything(seed: int, stream: int, boundary: int) -> None:
     torch.manual_seed(int(words[0]))
     np.random.seed(int(words[1]))  # noqa: NPY002 - SB3 permutes minibatches with the global generator
     random.seed(int(words[2]))
-
-
-def _weight(weight: float, decay_steps: int | None) -> float | Callable[[int], float]:
-    if decay_steps is None:
-        return weight
-    return lambda steps: weight * max(0.0, 1.0 - steps / decay_steps)
-
-
-def _share(least: float, anneal_steps: int | None, steps: int) -> float:
-    """What annealing leaves at `steps`: linear from 1 to `least`, constant from there on."""
-    return 1.0 if anneal_steps is None else max(least, 1.0 - (1.0 - least) * steps / anneal_steps)
 
 
 def _optimiser_state(model: PPO) -> dict[str, Any] | None:

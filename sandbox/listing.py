@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import ast
 import csv
 import io
 import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 from sandbox import registry
 from sandbox.errors import NoResources, UsageError
@@ -41,17 +39,10 @@ def part_rows(kind: str) -> list[Row]:
 def world_rows() -> list[Row]:
     """name and summary of each world; of Minigrid's ids that are not batched, why they are not."""
     rows = [{"name": name, "summary": summary} for name, summary in registry.worlds()]
-    for why, names in _literal(registry.ROOT / "envs" / "minigrid" / "__init__.py", "NOT_BATCHED").items():
+    file = registry.ROOT / "envs" / "minigrid" / "__init__.py"
+    for why, names in registry.literal(file, "NOT_BATCHED", {}).items():
         rows += [{"name": name, "summary": f"Stepped by Minigrid itself: {why}."} for name in names]
     return rows
-
-
-def _literal(path: Path, name: str) -> Any:
-    """The value of a literal constant of a file, without importing it."""
-    for node in ast.parse(path.read_bytes()).body:
-        if isinstance(node, ast.Assign) and name in [part.id for part in node.targets if isinstance(part, ast.Name)]:
-            return ast.literal_eval(node.value)
-    raise KeyError(f"{path} has no literal {name}")
 
 
 def run_rows(root: Path) -> list[Row]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -131,3 +133,28 @@ def policy_kwargs(plan_: Plan) -> dict[str, Any]:
         "optimizer_class": Adam,
         "optimizer_kwargs": {"eps": 1e-5},
     }
+
+
+def learner_kwargs(plan_: Plan) -> dict[str, Any]:
+    """What PPO takes of an experiment, but for the world, the seed, the device and the parts."""
+    learner = plan_.experiment.learner
+    same = ("n_epochs", "learning_rate", "gamma", "gae_lambda", "clip_range", "ent_coef", "vf_coef", "max_grad_norm")
+    ours = ("intrinsic_gamma", "intrinsic_episodic", "bfloat16")
+    return {name: getattr(learner, name) for name in same + ours} | {
+        "n_steps": plan_.n_steps,
+        "batch_size": plan_.batch_size,
+        "policy_kwargs": policy_kwargs(plan_),
+        "intrinsic_weight": _weight(learner.intrinsic_weight, learner.intrinsic_decay_steps),
+        "anneal": functools.partial(_share, learner.anneal_to, learner.anneal_steps),
+    }
+
+
+def _weight(weight: float, decay_steps: int | None) -> float | Callable[[int], float]:
+    if decay_steps is None:
+        return weight
+    return lambda steps: weight * max(0.0, 1.0 - steps / decay_steps)
+
+
+def _share(least: float, anneal_steps: int | None, steps: int) -> float:
+    """What annealing leaves at `steps`: linear from 1 to `least`, constant from there on."""
+    return 1.0 if anneal_steps is None else max(least, 1.0 - (1.0 - least) * steps / anneal_steps)

@@ -131,7 +131,7 @@ def worlds() -> list[tuple[str, str]]:
     folder = ROOT / "envs"
     sources = [*folder.glob("*.py"), *folder.glob("*/__init__.py")]
     public = [path for path in sources if not path.relative_to(folder).parts[0].startswith("_")]
-    return sorted((world, _first_line(path)) for path in public for world in _ids(path))
+    return sorted((world, _first_line(path)) for path in public for world in literal(path, "IDS", ()))
 
 
 def _files(kind: str) -> dict[str, Path]:
@@ -197,7 +197,8 @@ def _first_line(path: Path) -> str:
     return docstring.partition("\n")[0].strip()
 
 
-def _ids(path: Path) -> list[str]:
+def literal(path: Path, name: str, default: Any) -> Any:
+    """The value of a literal constant of a file, without importing it; `default` where it has none of that name."""
     for node in ast.parse(path.read_bytes()).body:
         if isinstance(node, ast.Assign):
             targets = node.targets
@@ -205,9 +206,9 @@ def _ids(path: Path) -> list[str]:
             targets = [node.target]
         else:
             continue
-        if node.value is not None and "IDS" in [target.id for target in targets if isinstance(target, ast.Name)]:
-            return list(ast.literal_eval(node.value))
-    return []
+        if node.value is not None and name in [target.id for target in targets if isinstance(target, ast.Name)]:
+            return ast.literal_eval(node.value)
+    return default
 
 
 # ---------------------------------------------------------------------- a user's own part

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-from agents.adam import Adam
 from agents.rollout import Obs, Rollout, flatten_obs, map_obs
 
 PIECE = 1024  # views per forward pass and per gradient step
@@ -22,11 +21,6 @@ def n_views(obs: Obs) -> int:
 def take(obs: Obs, index: Tensor | slice) -> Obs:
     """The views `index` of a flat observation."""
     return map_obs(lambda x: x[index.to(x.device) if isinstance(index, Tensor) else index], obs)
-
-
-def adam(parameters: Iterable[nn.Parameter], lr: float) -> Adam:
-    """Compiled Adam: for networks as small as these a loop over tensors costs more than the arithmetic."""
-    return Adam(parameters, lr)
 
 
 def descend(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:

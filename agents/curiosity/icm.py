@@ -18,9 +18,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from agents.adam import Adam
 from agents.context import Context
 from agents.curiosity import IntrinsicReward
-from agents.curiosity._batches import Shuffle, adam, before_and_after, descend, take
+from agents.curiosity._batches import Shuffle, before_and_after, descend, take
 from agents.layers import Dense, Linear
 from agents.objectives._actions import Actions, inverse_head, to_floats
 from agents.rollout import Obs, Rollout, flatten_obs, map_obs
@@ -39,7 +40,7 @@ class ICM(IntrinsicReward):
         ValueError: if the action space is neither Discrete nor Box.
     """
 
-    optimiser: torch.optim.Adam
+    optimiser: Adam
 
     def __init__(
         self,
@@ -56,7 +57,7 @@ class ICM(IntrinsicReward):
         d = self.encoder.features_dim
         self.forward_model = nn.Sequential(Dense(d + self.actions.size, hidden), Linear(hidden, d))
         self.inverse = inverse_head(d, hidden, self.actions) if features == "inverse" else None
-        self.optimiser = adam([p for p in self.parameters() if p.requires_grad], lr)
+        self.optimiser = Adam([p for p in self.parameters() if p.requires_grad], lr)
 
     def reward(self, rollout: Rollout) -> Tensor:
         before, after = before_and_after(self._phi, rollout)

@@ -17,9 +17,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from agents.adam import Adam
 from agents.context import Context
 from agents.curiosity import IntrinsicReward
-from agents.curiosity._batches import adam, before_and_after
+from agents.curiosity._batches import before_and_after
 from agents.curiosity._distillation import Distillation
 from agents.curiosity._visits import EpisodicVisits, view_keys
 from agents.rollout import Rollout, flatten_obs
@@ -36,7 +37,7 @@ class NovelD(IntrinsicReward):
         decimals: floats are rounded to so many places before hashing.
     """
 
-    optimiser: torch.optim.Adam
+    optimiser: Adam
 
     def __init__(
         self,
@@ -52,7 +53,7 @@ class NovelD(IntrinsicReward):
         self.alpha, self.decimals = alpha, decimals
         self.networks = Distillation(context, width, proportion)
         self.visits = EpisodicVisits(context.n_envs)
-        self.optimiser = adam(self.networks.predictor.parameters(), lr)
+        self.optimiser = Adam(self.networks.predictor.parameters(), lr)
 
     def reward(self, rollout: Rollout) -> Tensor:
         visits = self.visits.visit(rollout, view_keys(rollout.next_obs, self.decimals), self.decimals)

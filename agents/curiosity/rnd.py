@@ -15,13 +15,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
+from agents.adam import Adam
 from agents.context import Context
 from agents.curiosity import IntrinsicReward
-from agents.curiosity._batches import adam, in_pieces
+from agents.curiosity._batches import in_pieces
 from agents.curiosity._distillation import Distillation
 from agents.rollout import Rollout, flatten_obs
 
@@ -35,7 +35,7 @@ class RND(IntrinsicReward):
         proportion: share of the views that the predictor learns from; None: min(1, 32 / n_envs).
     """
 
-    optimiser: torch.optim.Adam
+    optimiser: Adam
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class RND(IntrinsicReward):
     ) -> None:
         super().__init__(context)
         self.networks = Distillation(context, width, proportion)
-        self.optimiser = adam(self.networks.predictor.parameters(), lr)
+        self.optimiser = Adam(self.networks.predictor.parameters(), lr)
 
     def reward(self, rollout: Rollout) -> Tensor:
         error = in_pieces(lambda obs: self.networks.difference(obs).square().mean(-1), flatten_obs(rollout.next_obs))

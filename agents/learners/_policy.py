@@ -69,6 +69,11 @@ class TwoHeads(ActorCriticPolicy):
             return super().get_distribution(obs)
         return self._get_action_dist_from_latent(self.mlp_extractor.forward_actor(self.features_extractor(obs)))
 
+    def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> Tensor:
+        if deterministic or not self.compiled:
+            return super()._predict(observation, deterministic)
+        return self.act(observation)[0]
+
     def predict_values(self, obs: PyTorchObs) -> Tensor:
         if not self.raw_obs:
             return super().predict_values(obs)

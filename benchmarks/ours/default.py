@@ -13,7 +13,7 @@ from agents.vec_env import GymnasiumVecEnv
 from envs import vector
 from sandbox import registry
 from sandbox.config import Experiment, World
-from sandbox.plan import plan, policy_kwargs
+from sandbox.plan import learner_kwargs, plan
 
 
 def countable() -> AbstractContextManager[object]:
@@ -21,29 +21,16 @@ def countable() -> AbstractContextManager[object]:
     return mock.patch("agents.learners.ppo.actor_fits", return_value=False)
 
 
+def learner(env: str, agent: str) -> PPO:
+    """The learner of an agent without objective, on its world."""
+    resolved = plan(Experiment(agent=agent, world=World(id=env), steps=10_000_000))
+    bonus = resolved.spec.get("curiosity")
+    intrinsic = functools.partial(registry.load(bonus.kind, bonus.name), **bonus.options) if bonus else None
+    world = GymnasiumVecEnv(vector.make(env, resolved.copies))
+    return PPO(MlpPolicy, world, **learner_kwargs(resolved), intrinsic=intrinsic, seed=0, device="cpu")
+
+
 def make(env: str, agent: str) -> Callable[[int], object]:
     """A function that trains for a number of steps."""
-    resolved = plan(Experiment(agent=agent, world=World(id=env), steps=10_000_000))
-    learner, bonus = resolved.experiment.learner, resolved.spec.get("curiosity")
-    model = PPO(
-        MlpPolicy,
-        GymnasiumVecEnv(vector.make(env, resolved.copies)),
-        n_steps=resolved.n_steps,
-        batch_size=resolved.batch_size,
-        n_epochs=learner.n_epochs,
-        learning_rate=learner.learning_rate,
-        gamma=learner.gamma,
-        gae_lambda=learner.gae_lambda,
-        clip_range=learner.clip_range,
-        ent_coef=learner.ent_coef,
-        vf_coef=learner.vf_coef,
-        max_grad_norm=learner.max_grad_norm,
-        intrinsic=functools.partial(registry.load(bonus.kind, bonus.name), **bonus.options) if bonus else None,
-        intrinsic_weight=learner.intrinsic_weight,
-        intrinsic_gamma=learner.intrinsic_gamma,
-        intrinsic_episodic=learner.intrinsic_episodic,
-        policy_kwargs=policy_kwargs(resolved),
-        seed=0,
-        device="cpu",
-    )
+    model = learner(env, agent)
     return lambda steps: model.learn(steps, reset_num_timesteps=False)

@@ -184,6 +184,21 @@ def test_the_actor_is_only_for_what_it_knows(network: dict[str, Any]) -> None:
     learner(network=network).learn(256)  # acts by itself
 
 
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_predicting_compiled_is_predicting_plainly(deterministic: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = learner(intrinsic=Counts).learn(256)
+    obs = vector.reset(model.env.env, 3)  # type: ignore[union-attr]
+
+    def played() -> list[list[int]]:
+        torch.manual_seed(4)
+        return [model.predict(obs, deterministic=deterministic)[0].tolist() for _ in range(20)]
+
+    compiled = played()
+    plainly(monkeypatch)
+    assert compiled == played()
+    assert (len({tuple(actions) for actions in compiled}) == 1) is deterministic
+
+
 def test_diverged_weights_are_told_by_the_actor() -> None:
     model = learner()
     model.policy.action_net.bias.data[0] = torch.nan

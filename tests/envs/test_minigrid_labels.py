@@ -15,13 +15,6 @@ COLOURS = ("red", "green", "blue", "purple", "yellow", "grey")
 KINDS = ("key", "ball", "box")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SANDBOX_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
 def code(kind: str, colour: str) -> int:
     return 1 + 6 * KINDS.index(kind) + COLOURS.index(colour)
 

@@ -17,13 +17,6 @@ HINTING = "MiniGrid-LockedRoom-v0"  # where the key lies
 SMALL = {"levels": 60, "eval_levels": 32}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SANDBOX_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
 def test_tokens_by_hand() -> None:
     assert missions.TOKEN["red"] == 1
     assert len(missions.WORDS) == len(set(missions.WORDS)) == 20

@@ -18,13 +18,6 @@ STILL = [name for name in IDS if name not in MOVING and "Playground" not in name
 MAZES = [name for name in STILL if "Obstructed" in name]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SANDBOX_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
 def disturb(world, steps, seed=0):
     """Half random, half sensible actions in every copy, except those that end the episode or spoil the task."""
     rng = np.random.default_rng(seed)

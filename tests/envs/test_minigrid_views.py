@@ -27,13 +27,6 @@ VARIED = (
 SMALL = {"levels": 60, "eval_levels": 32}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SANDBOX_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
 def wrapped(env, view, tile_size):
     return FullyObsWrapper(env) if view == "full" else RGBImgPartialObsWrapper(env, tile_size)
 

@@ -12,13 +12,6 @@ SMALL = {"levels": 100, "eval_levels": 40}
 LABEL_NAMES = {"position", "direction", "carrying", "door_states", "distance_to_goal"}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SANDBOX_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
 def assert_equal(left, right, where="step"):
     assert type(left) is type(right), where
     if isinstance(left, dict):

@@ -239,3 +239,10 @@ def test_a_picture_comes_channel_first():
     obs, *_ = env.step(np.zeros(2, np.int64))
     assert obs.shape == (2, 3, 40, 48)
     assert obs[1, :, 1, 2].tolist() == [7, 8, 9]
+
+
+@pytest.mark.parametrize("prefix", ["", "envs:"])
+def test_who_can_be_asked_for_the_right_action(prefix: str) -> None:
+    for name, offers in [("DeepSea-v0", True), ("MiniGrid-Empty-5x5-v0", True), ("MiniGrid-Playground-v0", False)]:
+        assert vector.offers_oracle(prefix + name, vector.single(prefix + name)) is offers
+    assert not vector.offers_oracle("CartPole-v1", vector.single("CartPole-v1"))

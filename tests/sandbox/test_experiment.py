@@ -112,7 +112,7 @@ def test_neighbouring_seeds_are_other_runs(sandbox: Call, small: list[str], tmp_
 
 
 def test_annealing_is_linear_in_absolute_steps_and_then_constant() -> None:
-    from sandbox.experiment import _share
+    from sandbox.plan import _share
 
     assert [_share(0.25, 8_000, steps) for steps in (0, 4_000, 8_000, 10**9)] == [1.0, 0.625, 0.25, 0.25]
     assert _share(0.25, None, 10**9) == 1.0
