@@ -153,7 +153,7 @@ def main() -> int:
         cases = [study(case, root / str(i), options.seed + i) for i, case in enumerate(CASES)]
     finally:
         shutil.rmtree(root, ignore_errors=True)
-    made = shlex.join(["python", *sys.argv])
+    made = shlex.join(["python", "-m", "studies.kill_resume", *sys.argv[1:]])
     result = {"command": made, "versions": versions(), "cases": cases, "equal": all(one["equal"] for one in cases)}
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / RESULT.name).write_text(json.dumps(result, indent=2) + "\n", "utf-8")
