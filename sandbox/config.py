@@ -16,18 +16,8 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sandbox.errors import UsageError
-from sandbox.registry import (
-    AgentSpec,
-    check_plugin,
-    explain,
-    is_plain,
-    load_plugin,
-    parse_agent,
-    parse_toml,
-    read_value,
-    show_key,
-    validate,
-)
+from sandbox.registry import check_plugin, explain, is_plain, load_plugin, parse_toml, read_value, show_key
+from sandbox.spec import AgentSpec, parse_agent, validate
 
 LARGEST_FILE = 1_000_000  # bytes
 
@@ -152,7 +142,7 @@ class Study(_Frozen):
                 device=self.device,
                 plugins=tuple(
                     PluginRef(path=str(plugins[part.name].path), sha256=plugins[part.name].sha256)
-                    for part in (spec.base, *spec.parts)
+                    for part in spec.elements
                     if part.name in plugins
                 ),
             )

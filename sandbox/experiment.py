@@ -23,6 +23,8 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
 
 from agents.context import Context
+from agents.curiosity import IntrinsicReward
+from agents.curiosity._combined import Product, Sum
 from agents.learners._policy import MlpPolicy
 from agents.learners.ppo import PPO
 from agents.supervised import Supervised
@@ -36,6 +38,7 @@ from sandbox.evaluate import Evaluation, Evaluator
 from sandbox.metrics import RunWriter
 from sandbox.plan import Plan, encoder_of, learner_kwargs, policy_kwargs
 from sandbox.runs import Run, write_json
+from sandbox.spec import Part
 
 LEARN, WORLD, _EVALUATION, LABELS = range(4)  # streams of SeedSequence([seed, stream, boundary])
 Progress = Callable[[int, int, dict[str, float]], None]
@@ -231,19 +234,28 @@ class Session:
         rate = self.experiment.learner.learning_rate
         return MlpPolicy(observation_space, action_space, lambda _progress: rate, **policy_kwargs(self.plan))
 
-    def _build(self, part: registry.Part, context: Context) -> Any:
+    def _build(self, part: Part, context: Context) -> Any:
+        if part.factors != (part,):
+            return Product(context, {one.name: functools.partial(self._build, one) for one in part.factors})
         return registry.load(part.kind, part.name)(context, **part.options)
+
+    def _bonus(self) -> Callable[[Context], IntrinsicReward] | None:
+        """What builds the agent's bonus: one, a sum of several, or None."""
+        makers = {part.name: functools.partial(self._build, part) for part in self.plan.spec.all("curiosity")}
+        if len(makers) < 2:
+            return next(iter(makers.values()), None)
+        return functools.partial(Sum, makers=makers, gamma=self.experiment.learner.intrinsic_gamma)
 
     def _new_model(self, vec: GymnasiumVecEnv) -> PPO:
         spec = self.plan.spec
-        bonus, objective = spec.get("curiosity"), spec.get("objectives")
+        objective = spec.get("objectives")
         return PPO(
             MlpPolicy,
             vec,
             **learner_kwargs(self.plan),
             seed=int(np.random.SeedSequence([self.experiment.seed, LEARN]).generate_state(1)[0]),
             device=self.experiment.device,
-            intrinsic=functools.partial(self._build, bonus) if bonus else None,
+            intrinsic=self._bonus(),
             objective=functools.partial(self._build, objective) if objective else None,
             freeze_encoder=spec.get("supervised") is not None,
         )
@@ -287,7 +299,7 @@ class Session:
             "policy": model.policy.state_dict(),
             "optimizer": model.policy.optimizer.state_dict(),
             "intrinsic": model.intrinsic.state_dict() if model.intrinsic else None,
-            "intrinsic_optimiser": _optimiser_state(model),
+            "intrinsic_optimisers": {name: o.state_dict() for name, o in _optimisers(model).items()},
             "intrinsic_scale": model.intrinsic_scale.state_dict(),
             "objective": model.objective.state_dict() if model.objective else None,
             "world": env.state_dict() if isinstance(env, BatchedWorld) else None,
@@ -312,8 +324,8 @@ class Session:
         model.intrinsic_scale.load_state_dict(state["intrinsic_scale"])
         if model.intrinsic is not None:
             model.intrinsic.load_state_dict(state["intrinsic"])
-            if model.intrinsic.optimiser is not None:
-                model.intrinsic.optimiser.load_state_dict(state["intrinsic_optimiser"])
+            for name, optimiser in _optimisers(model).items():
+                optimiser.load_state_dict(state["intrinsic_optimisers"][name])
         if model.objective is not None:
             model.objective.load_state_dict(state["objective"])
         if isinstance(self.vec.env, BatchedWorld):
@@ -434,6 +446,5 @@ def seed_everything(seed: int, stream: int, boundary: int) -> None:
     random.seed(int(words[2]))
 
 
-def _optimiser_state(model: PPO) -> dict[str, Any] | None:
-    optimiser = model.intrinsic.optimiser if model.intrinsic else None
-    return optimiser.state_dict() if optimiser else None
+def _optimisers(model: PPO) -> dict[str, torch.optim.Optimizer]:
+    return model.intrinsic.optimisers() if model.intrinsic else {}

@@ -15,9 +15,10 @@ from sandbox import terminal
 from sandbox.analyses import table
 from sandbox.config import Experiment, Study, build, load_experiment, override, to_dict
 from sandbox.errors import CorruptFile, NoResources, StudyIncomplete, UsageError
-from sandbox.registry import load_plugin, parse_agent
+from sandbox.registry import load_plugin
 from sandbox.runs import Run, create, find_runs
 from sandbox.signals import stop_requests
+from sandbox.spec import parse_agent
 from sandbox.study import Job
 
 DEMO_ENV = "MiniGrid-MultiRoom-N4-S5-v0"

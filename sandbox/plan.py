@@ -16,7 +16,7 @@ from envs import vector
 from sandbox import preflight, registry
 from sandbox.config import Experiment, agent_of
 from sandbox.errors import UsageError
-from sandbox.registry import AgentSpec
+from sandbox.spec import AgentSpec
 
 BATCHED_INTERVAL = 20  # rollouts between checkpoints of a world that saves its state
 EPISODES_BETWEEN = 20  # episode limits per copy between checkpoints of one that starts afresh there
@@ -92,7 +92,7 @@ def _encoder_name(spec: AgentSpec, space: gym.Space) -> str:
 
 
 def _check_supervision(spec: AgentSpec, env: gym.Env, env_id: str, batched: bool) -> None:
-    names = {spec.base.name, *(part.name for part in spec.parts)}
+    names = {part.name for part in spec.elements}
     base: Any = env.unwrapped
     if names & {"bc", "oracle"} and not vector.offers_oracle(env_id, env):
         raise UsageError(

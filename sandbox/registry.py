@@ -1,8 +1,6 @@
 """Names: a file's name is its name, a constructor's keyword-only arguments are its options.
 
 Listing reads folders and source text only; a part is imported when it is built or when its options are checked.
-An agent is a base and parts, `base+part:key=value,key=value+part`; its canonical name has the parts in a fixed order,
-the options sorted, and no option that equals its default, so that two spellings of one agent share one name.
 """
 
 from __future__ import annotations
@@ -19,7 +17,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
@@ -47,10 +45,7 @@ PLUGIN_BASES = {
     ("agents.encoders", "Encoder"): "encoders",
     ("agents.supervised", "Supervised"): "supervised",
 }
-PART_ORDER = ("encoders", "curiosity", "supervised", "objectives")  # of an agent's name, after its base
-BESIDE_A_LEARNER = ("state",)  # supervised parts that train a learner's encoder; the others are agents of their own
 NAME = re.compile(r"[a-z_][a-z0-9_]*")
-LONGEST_AGENT = 1000  # characters
 DEEPEST = 1000  # dots on a line: tomllib takes time quadratic in the depth of a dotted key
 
 
@@ -88,7 +83,7 @@ def kind_of(name: str) -> str:
     """
     homes = _homes(name)
     if not homes:
-        raise UsageError(f"unknown part {_short(name)}." + _choices(name, all_names()))
+        raise UsageError(f"unknown part {short(name)}." + choices(name, all_names()))
     if len(homes) > 1:
         listed = ", ".join(f"{where} ({kind})" for kind, where in homes)
         raise UsageError(f"the name {name!r} is taken more than once: {listed}. Names must be unique across kinds.")
@@ -112,7 +107,7 @@ def load(kind: str, name: str) -> type:
         return _only_class(importlib.import_module(f"{PACKAGES[kind]}.{name}"))
     if name in _entries(kind):
         return _load_entry(_entries(kind)[name])
-    raise UsageError(f"unknown name {_short(name)} in {kind}." + _choices(name, names(kind)))
+    raise UsageError(f"unknown name {short(name)} in {kind}." + choices(name, names(kind)))
 
 
 def summary(kind: str, name: str) -> str:
@@ -123,7 +118,7 @@ def summary(kind: str, name: str) -> str:
         return _first_line(_files(kind)[name])
     if name in _entries(kind):
         return _entry_summary(_entries(kind)[name])
-    raise UsageError(f"unknown name {_short(name)} in {kind}." + _choices(name, names(kind)))
+    raise UsageError(f"unknown name {short(name)} in {kind}." + choices(name, names(kind)))
 
 
 def worlds() -> list[tuple[str, str]]:
@@ -136,7 +131,7 @@ def worlds() -> list[tuple[str, str]]:
 
 def _files(kind: str) -> dict[str, Path]:
     if kind not in PACKAGES:
-        raise UsageError(f"unknown kind {_short(kind)}." + _choices(kind, PACKAGES))
+        raise UsageError(f"unknown kind {short(kind)}." + choices(kind, PACKAGES))
     folder = ROOT.joinpath(*PACKAGES[kind].split("."))
     return {path.stem: path for path in folder.glob("*.py") if not path.name.startswith("_")}
 
@@ -278,7 +273,7 @@ def _read_plugin(path: str | Path) -> tuple[Path, bytes]:
             raise UsageError(f"{path}: a plugin must be a file; " + ("this is none" if path.exists() else "not found"))
         return path, path.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        raise UsageError(f"plugin {_short(str(path))}: cannot be read: {error}") from error
+        raise UsageError(f"plugin {short(str(path))}: cannot be read: {error}") from error
 
 
 def _run_plugin(path: Path, source: bytes) -> ModuleType:
@@ -384,7 +379,7 @@ def _problem(place: str, texts: list[str], given: dict[str, Any]) -> str:
         return f"{place}: {texts[0]}"
     first, *others = dict.fromkeys(texts)  # the branches of a union, each once
     expected = " or ".join([first, *(text.removeprefix("be ") for text in others)])
-    return f"{place}: is {_short(given[place])}, should {expected}"
+    return f"{place}: is {short(given[place])}, should {expected}"
 
 
 def _place(loc: Sequence[int | str], data: Any, missing: bool) -> tuple[list[int | str], Any]:
@@ -491,161 +486,17 @@ def _clip(text: str) -> str:
 
 def show_key(key: str) -> str:
     """A key as it may stand in a message: quoted and shortened where it is not a plain word."""
-    return key if re.fullmatch(r"[A-Za-z0-9_-]{1,80}", key) else _short(key)
+    return key if re.fullmatch(r"[A-Za-z0-9_-]{1,80}", key) else short(key)
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False, default=repr)
     return _clip(text if text.isprintable() else json.dumps(value, default=repr))
 
 
-def _choices(name: str, known: Iterable[str]) -> str:
+def choices(name: str, known: Iterable[str]) -> str:
     known = list(known)
     return f"{did_you_mean(_clip(name), known)} Known: {', '.join(known) or 'none'}."
-
-
-# ---------------------------------------------------------------------- agents
-
-
-@dataclass(frozen=True)
-class Part:
-    """One part of an agent: `options` as written, or, after `validate`, as the constructor takes them."""
-
-    kind: str
-    name: str
-    options: dict[str, Any] = field(default_factory=dict, hash=False)
-
-
-@dataclass(frozen=True)
-class AgentSpec:
-    """An agent by its parts, in canonical order. `str` is its canonical name (see `canonical`)."""
-
-    base: Part
-    parts: tuple[Part, ...] = ()
-
-    def __str__(self) -> str:
-        return canonical(self)
-
-    def get(self, kind: str) -> Part | None:
-        """The part of this kind beside the base, if there is one."""
-        return next((part for part in self.parts if part.kind == kind), None)
-
-
-def parse_agent(text: str) -> AgentSpec:
-    """`base+part:key=value,key=value` -> its parts. Names are checked, options are not (that imports: `validate`).
-
-    Raises:
-        UsageError: not of this form, an unknown part, or parts that do not go together.
-    """
-    if not 0 < len(text) <= LONGEST_AGENT or not text.isprintable():
-        raise UsageError(f"agent {_short(text)}: expected 1 to {LONGEST_AGENT} printable characters")
-    try:
-        return _compose([_parse_part(part) for part in re.split(r"\+(?=[a-z_])", text)])
-    except UsageError as error:
-        raise UsageError(f"agent {_short(text)}: {error}") from None
-
-
-def validate(spec: AgentSpec) -> AgentSpec:
-    """The same agent with its options checked, as their constructors take them, and without those at their default.
-
-    Imports the parts that have options. Settings of a learner are no options: they are shared by all agents.
-
-    Raises:
-        UsageError: an unknown option, or a value of the wrong type or out of bounds.
-    """
-    return AgentSpec(_validated(spec.base), tuple(_validated(part) for part in spec.parts))
-
-
-def canonical(spec: AgentSpec) -> str:
-    """The agent's one name: base, then encoder, curiosity, supervised, objective; options sorted, defaults dropped.
-
-    Raises:
-        UsageError: as `validate`.
-    """
-    valid = validate(spec)
-    return "+".join(_written(part) for part in (valid.base, *valid.parts))
-
-
-def _parse_part(text: str) -> Part:
-    name, colon, rest = text.partition(":")
-    if re.fullmatch(r"[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)+", name):
-        raise UsageError(f"products of bonuses ({name}) are not built yet; name one of {name.replace('.', ', ')}")
-    if not NAME.fullmatch(name):
-        raise UsageError(
-            f"{_short(name)} is no part's name (lower-case letters, digits, _)." + _choices(name, all_names())
-        )
-    kind = kind_of(name)
-    if colon and not rest:
-        raise UsageError(f"{name}: an option is missing after the colon (key=value)")
-    options: dict[str, Any] = {}
-    for item in re.split(r",(?=[a-z_][a-z0-9_]*=)", rest) if colon else []:
-        key, equals, value = item.partition("=")
-        if not equals or not NAME.fullmatch(key):
-            raise UsageError(f"{name}: {_short(item)} is not of the form key=value")
-        if key in options:
-            raise UsageError(f"{name}: the option {key} is given twice")
-        options[key] = _option(value)
-    return Part(kind, name, dict(sorted(options.items())))
-
-
-def _option(text: str) -> Any:
-    """The option's value; a table has no place in a name and stays text."""
-    value = read_value(text)
-    return text if isinstance(value, dict) or (isinstance(value, list) and "{" in text) else value
-
-
-def _is_base(part: Part) -> bool:
-    return part.kind in ("learners", "reference") or (part.kind == "supervised" and part.name not in BESIDE_A_LEARNER)
-
-
-def _compose(parts: list[Part]) -> AgentSpec:
-    if len(parts) == 1 and parts[0].name in BESIDE_A_LEARNER:
-        return AgentSpec(Part("learners", "ppo"), tuple(parts))
-    bases = [part for part in parts if _is_base(part)]
-    rest = sorted((part for part in parts if not _is_base(part)), key=lambda part: PART_ORDER.index(part.kind))
-    if len(bases) != 1:
-        found = " and ".join(part.name for part in bases) or "none"
-        raise UsageError(f"an agent has exactly one base, such as ppo, bc, random or oracle; found: {found}")
-    _check_beside(bases[0], rest)
-    for kind in PART_ORDER:
-        same = [part.name for part in rest if part.kind == kind]
-        if len(same) > 1 and kind == "curiosity":
-            raise UsageError(f"sums of bonuses are not built yet; choose one of {', '.join(same)}")
-        if len(same) > 1:
-            raise UsageError(f"an agent has at most one part of {kind}; found: {', '.join(same)}")
-    return AgentSpec(bases[0], tuple(rest))
-
-
-def _check_beside(base: Part, parts: list[Part]) -> None:
-    allowed = {"learners": PART_ORDER, "supervised": ("encoders",)}.get(base.kind, ())
-    wrong = [part.name for part in parts if part.kind not in allowed]
-    if wrong:
-        rule = f"takes a part of {', '.join(allowed)} only" if allowed else "takes no other part"
-        raise UsageError(f"{base.name} does not go together with {', '.join(wrong)}: it {rule}")
-    if {"supervised", "objectives"} <= {part.kind for part in parts}:
-        names = " and ".join(part.name for part in parts if part.kind in ("supervised", "objectives"))
-        raise UsageError(f"{names} do not go together: the first freezes the encoder that the second would train")
-
-
-def _validated(part: Part) -> Part:
-    if not part.options:
-        return part
-    if part.kind == "learners":
-        raise UsageError(f"{part.name} takes no options in an agent's name: its settings are shared, under `learner`")
-    from pydantic import ValidationError
-
-    model = schema(load(part.kind, part.name))
-    try:
-        valid = model.model_validate_json(json.dumps(part.options))
-    except ValidationError as error:
-        lines = explain(error, part.options, model)
-        raise UsageError("\n".join(f"{part.name}:{line}" for line in lines)) from None
-    return replace(part, options=dict(sorted(valid.model_dump(exclude_defaults=True).items())))
-
-
-def _written(part: Part) -> str:
-    options = ",".join(f"{key}={write_value(value)}" for key, value in part.options.items())
-    return f"{part.name}:{options}" if options else part.name
 
 
 # ---------------------------------------------------------------------- the layout

@@ -24,7 +24,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from envs import vector
-from sandbox import errors, main_job, registry, runs
+from sandbox import errors, main_job, registry, runs, spec
 from sandbox.cli import app
 from sandbox.config import Experiment, Study, load_study
 
@@ -125,7 +125,7 @@ def test_command_is_right(page: str, folder: str, line: str, monkeypatch: pytest
         for plugin in given["plugins"]:
             registry.load_plugin(plugin)
     for agent in agents:
-        registry.validate(registry.parse_agent(agent))
+        spec.validate(spec.parse_agent(agent))
     for env in envs:
         module, colon, _ = env.partition(":")
         assert Path(f"{module}.py").is_file() if colon else env in [world for world, _ in registry.worlds()]
@@ -305,7 +305,7 @@ def test_every_study_and_toml_block(tmp_path: Path) -> None:
     for text in texts:
         (tmp_path / "study.toml").write_text(text)
         for one in load_study(tmp_path / "study.toml").experiments():
-            registry.validate(registry.parse_agent(one.agent))
+            spec.validate(spec.parse_agent(one.agent))
             assert vector.is_batched(one.world.id)
 
 

@@ -17,6 +17,7 @@ class IntrinsicReward(nn.Module):
     """
 
     optimiser: torch.optim.Optimizer | None = None
+    scaled = False  # does `reward` already divide by the std of returns, so that the learner must not?
 
     def __init__(self, context: Context) -> None:
         super().__init__()
@@ -33,6 +34,10 @@ class IntrinsicReward(nn.Module):
     def update(self, rollout: Rollout) -> dict[str, float]:
         """Learn from the rollout; returns metrics (name -> value)."""
         raise NotImplementedError
+
+    def optimisers(self) -> dict[str, torch.optim.Optimizer]:
+        """What learns by gradient here, by name: a checkpoint keeps their state."""
+        return {} if self.optimiser is None else {"optimiser": self.optimiser}
 
     def new_episodes(self) -> None:
         """Every environment was reset from outside: forget episodic memory."""

@@ -237,7 +237,7 @@ class PPO(SB3PPO):
         raw = self.intrinsic.reward(rollout)
         if not torch.isfinite(raw).all():
             raise NonFinite(f"the bonus {type(self.intrinsic).__name__} gave a non-finite intrinsic reward")
-        scaled = self.intrinsic_scale.scale(raw)
+        scaled = raw if self.intrinsic.scaled else self.intrinsic_scale.scale(raw)
         self.logger.record("curiosity/reward_mean", raw.mean().item())
         self.logger.record("curiosity/reward_max", raw.max().item())
         self.logger.record("curiosity/scaled_reward_mean", scaled.mean().item())

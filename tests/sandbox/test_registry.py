@@ -19,7 +19,8 @@ from pydantic import Field, ValidationError
 
 from sandbox import registry
 from sandbox.errors import CorruptFile, UsageError
-from sandbox.registry import Part, canonical, parse_agent, schema, validate
+from sandbox.registry import schema
+from sandbox.spec import Part, canonical, parse_agent, validate
 
 NEWS = '''"""News."""
 from __future__ import annotations
@@ -399,6 +400,10 @@ def test_a_part_that_hides_its_options_is_a_programming_error(cls: type, message
         ("ppo+wide:hidden=[ 8, 8 ]", "ppo+wide"),
         ('ppo+news:note="a"', "ppo+news:note=a"),
         ("ppo+news:note=", 'ppo+news:note=""'),
+        ("ppo+news+foresee+chance", "ppo+chance+news+foresee"),
+        ("ppo+news.chance", "ppo+chance.news"),
+        ("ppo+news.chance:news.k=4,news.lr=1e-3+chance", "ppo+chance+chance.news:news.k=4"),
+        ("ppo+news:k=4+chance", "ppo+chance+news:k=4"),
         ('ppo+news:on=false,note="true"', 'ppo+news:note="true",on=false'),
     ],
 )
@@ -413,6 +418,14 @@ def test_parts_have_kinds_and_options() -> None:
     assert spec.get("curiosity") == spec.parts[1]
     assert spec.get("objectives") is None
     hash(spec)
+
+
+def test_sums_and_products_are_taken_apart() -> None:
+    spec = parse_agent("ppo+news.chance:news.k=4+news:lr=1")
+    product, alone = spec.all("curiosity")
+    assert product.factors == (Part("curiosity", "chance"), Part("curiosity", "news", {"k": 4}))
+    assert alone.factors == (alone,)
+    assert [part.name for part in spec.elements] == ["ppo", "chance", "news", "news"]
 
 
 def test_validated_options_are_what_the_constructor_takes() -> None:
@@ -434,9 +447,13 @@ def test_validated_options_are_what_the_constructor_takes() -> None:
         ("ppo+bc", "exactly one base.*found: ppo and bc"),
         ("state+news", "exactly one base"),
         ("ppo+state+foresee", "do not go together"),
-        ("ppo+news.chance", "products of bonuses .* not built yet"),
-        ("ppo+news+chance", "sums of bonuses are not built yet"),
-        ("ppo+news+news", "sums of bonuses are not built yet"),
+        ("ppo+news.chance.news", "a factor is named twice"),
+        ("ppo+news.bc", "a dot multiplies bonuses, and bc is none"),
+        ("ppo+news.", "is no part's name"),
+        ("ppo+news.chance:size=3", "names its factor, such as news.size="),
+        ("ppo+news.chance:other.size=3", "names its factor"),
+        ("ppo+news:news.size=3", "not of the form key=value"),
+        ("ppo+news+news", "a bonus is named twice"),
         ("ppo+wide+deep", "at most one part of encoders"),
         ("ppo+foresee+recall", "at most one part of objectives"),
         ("bc+news", "bc does not go together with news: it takes a part of encoders only"),
@@ -457,6 +474,7 @@ def test_an_agent_that_is_not_right_is_refused(text: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("ppo+news.chance:news.kk=1", r"news:kk: unknown key. Did you mean k"),
         ("ppo+news:kk=1", r"news:kk: unknown key. Did you mean k\? Known here: lr, k, mode"),
         ("ppo+news:k=1.5", "news:k: is 1.5, should be a valid integer"),
         ("ppo+news:k=true", "news:k: is true"),
