@@ -7,13 +7,14 @@ The models' dump is the experiment: written as JSON and read again it gives the 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from sandbox.errors import UsageError
 from sandbox.registry import check_plugin, explain, is_plain, load_plugin, parse_toml, read_value, show_key
@@ -26,6 +27,7 @@ WorldId = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0
 Steps = Annotated[int, Field(ge=1, le=10**12)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 Discount = Annotated[float, Field(ge=0, le=1)]
+Weight = Annotated[float, Field(ge=0, le=1e6)]
 Device = Annotated[str, Field(pattern=r"^(cpu|mps|cuda(:[0-9]{1,3})?)$")]
 Rollouts = Annotated[int, Field(ge=1, le=10**9)]
 
@@ -49,6 +51,17 @@ class World(WorldSettings):
     id: WorldId
 
 
+def _rising(points: tuple[tuple[int, float], ...]) -> tuple[tuple[int, float], ...]:
+    if any(b <= a for (a, _), (b, _) in itertools.pairwise(points)):
+        raise ValueError("the steps of a schedule must rise")
+    return points
+
+
+# A number, or points (absolute environment step, value): linear between them, constant before and after.
+Point = tuple[Annotated[int, Field(ge=0, le=10**12)], Weight]
+Schedule = Weight | Annotated[tuple[Point, ...], Field(min_length=1, max_length=100), AfterValidator(_rising)]
+
+
 class Learner(_Frozen):
     """PPO's settings, the same for every arm. The largest rates diverge: that is a result, not an error here."""
 
@@ -60,13 +73,11 @@ class Learner(_Frozen):
     gae_lambda: Discount = 0.95
     clip_range: Annotated[float, Field(gt=0, le=100)] = 0.2
     ent_coef: Annotated[float, Field(ge=0, le=1e3)] = 0.01
-    # Learning rate and entropy fall linearly until this absolute step; None: they stay as they are.
-    anneal_steps: Steps | None = 16_000_000
-    anneal_to: Annotated[float, Field(ge=0, le=1)] = 0.25  # to this share
+    anneal: Schedule = ((0, 1.0), (16_000_000, 0.25))  # share of learning_rate and ent_coef
     vf_coef: Annotated[float, Field(ge=0, le=1e3)] = 0.5
     max_grad_norm: Annotated[float, Field(gt=0, le=1e6)] = 0.5
-    intrinsic_weight: Annotated[float, Field(ge=0, le=1e6)] = 0.05
-    intrinsic_decay_steps: Steps | None = None  # linear to zero at this absolute step; None: constant
+    extrinsic_weight: Schedule = 1.0  # of the reward's advantage; 0: reward-free, nothing sees the reward
+    intrinsic_weight: Schedule = 0.05  # of the bonus's advantage
     intrinsic_gamma: Discount = 0.99
     intrinsic_episodic: bool = True
     bfloat16: bool = False  # the update's large products in bfloat16, where the processor has it

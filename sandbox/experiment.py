@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import json
-import math
 import random
 import time
 from collections import deque
@@ -213,18 +212,17 @@ class Session:
             model.learn(total - model.num_timesteps, callback=boundary, reset_num_timesteps=False)
             boundary.save()
         self.ledger |= {
-            "rewards": model.num_timesteps - first - self._reward_free(model),
+            "rewards": model.num_timesteps - first - self._reward_free(model, first),
             "terminations": model.num_timesteps - first,
         }
         return model, model.num_timesteps
 
-    def _reward_free(self, model: PPO) -> int:
-        """Steps of an objective's pre-training, in which the reward was not looked at: whole rollouts."""
-        objective = model.objective
-        if objective is None or objective.mode == "auxiliary":
-            return 0
-        whole = math.ceil(objective.pretrain_steps / self.plan.per_rollout) * self.plan.per_rollout
-        return min(model.num_timesteps, whole)
+    def _reward_free(self, model: PPO, first: int) -> int:
+        """Steps in which the reward was not looked at, in whole rollouts: an objective's pre-training, weight 0."""
+        objective, per = model.objective, self.plan.per_rollout
+        pretraining = objective.pretrain_steps if objective is not None and objective.mode != "auxiliary" else 0
+        starts = range(first, model.num_timesteps, per)
+        return per * sum(start < pretraining or model.extrinsic_weight(start) == 0 for start in starts)
 
     def _new_encoder(self) -> Any:
         encoder, options = encoder_of(self.plan)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 
 from agents.adam import Adam
 from agents.encoders import default_encoder
@@ -20,6 +20,7 @@ from sandbox.spec import AgentSpec
 
 BATCHED_INTERVAL = 20  # rollouts between checkpoints of a world that saves its state
 EPISODES_BETWEEN = 20  # episode limits per copy between checkpoints of one that starts afresh there
+SCHEDULES = ("extrinsic_weight", "intrinsic_weight", "anneal")  # settings that may change with the steps
 UNKNOWN_LIMIT = 1000  # steps, for an environment that declares no episode limit
 
 
@@ -144,17 +145,13 @@ def learner_kwargs(plan_: Plan) -> dict[str, Any]:
         "n_steps": plan_.n_steps,
         "batch_size": plan_.batch_size,
         "policy_kwargs": policy_kwargs(plan_),
-        "intrinsic_weight": _weight(learner.intrinsic_weight, learner.intrinsic_decay_steps),
-        "anneal": functools.partial(_share, learner.anneal_to, learner.anneal_steps),
+        **{name: functools.partial(at, getattr(learner, name)) for name in SCHEDULES},
     }
 
 
-def _weight(weight: float, decay_steps: int | None) -> float | Callable[[int], float]:
-    if decay_steps is None:
-        return weight
-    return lambda steps: weight * max(0.0, 1.0 - steps / decay_steps)
-
-
-def _share(least: float, anneal_steps: int | None, steps: int) -> float:
-    """What annealing leaves at `steps`: linear from 1 to `least`, constant from there on."""
-    return 1.0 if anneal_steps is None else max(least, 1.0 - (1.0 - least) * steps / anneal_steps)
+def at(schedule: float | tuple[tuple[int, float], ...], steps: int) -> float:
+    """A schedule's value at an absolute environment step."""
+    if isinstance(schedule, float | int):
+        return float(schedule)
+    points, values = zip(*schedule, strict=True)
+    return float(np.interp(steps, points, values))

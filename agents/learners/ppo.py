@@ -54,7 +54,8 @@ class PPO(SB3PPO):
     Args:
         intrinsic: builds the bonus from a `Context` (a class of `agents.curiosity`, or a partial of one).
         objective: builds the self-supervised objective likewise.
-        intrinsic_weight: weight of the intrinsic advantage, a number or a function of absolute environment steps.
+        extrinsic_weight, intrinsic_weight: weights of the two advantages, numbers or functions of absolute environment
+            steps. While the extrinsic one is 0, nothing learns from the reward, the value head included.
         intrinsic_gamma: discount of the intrinsic stream.
         intrinsic_episodic: does an episode's end cut the intrinsic return (RND's own choice is no)?
         anneal: share of the learning rate and of `ent_coef` that is left, as a function of absolute environment steps.
@@ -78,6 +79,7 @@ class PPO(SB3PPO):
         *args: Any,
         intrinsic: Callable[[Context], IntrinsicReward] | None = None,
         objective: Callable[[Context], Objective] | None = None,
+        extrinsic_weight: float | WeightSchedule = 1.0,
         intrinsic_weight: float | WeightSchedule = 0.05,
         intrinsic_gamma: float = 0.99,
         intrinsic_episodic: bool = True,
@@ -90,9 +92,7 @@ class PPO(SB3PPO):
         self._make_intrinsic, self._make_objective = intrinsic, objective
         self.intrinsic: IntrinsicReward | None = None
         self.objective: Objective | None = None
-        self.intrinsic_weight: WeightSchedule = (
-            intrinsic_weight if callable(intrinsic_weight) else lambda _steps: intrinsic_weight
-        )
+        self.extrinsic_weight, self.intrinsic_weight = _schedule(extrinsic_weight), _schedule(intrinsic_weight)
         self.intrinsic_gamma, self.intrinsic_episodic = intrinsic_gamma, intrinsic_episodic
         self.anneal, self._share = anneal, 1.0
         self.bfloat16 = bfloat16
@@ -140,6 +140,11 @@ class PPO(SB3PPO):
         return (
             objective is not None and objective.mode != "auxiliary" and self._rollout_start < objective.pretrain_steps
         )
+
+    @property
+    def blind(self) -> bool:
+        """Must nothing learn from the reward of the present rollout?"""
+        return self.reward_free or self.extrinsic_weight(self._rollout_start) == 0
 
     @property
     def _encoder_rate(self) -> float:
@@ -226,11 +231,15 @@ class PPO(SB3PPO):
             gamma = self.gamma if head == 0 else self.intrinsic_gamma
             storage.advantages[head] = advantages(rewards, values, following, ended, gamma, self.gae_lambda)
         storage.returns = storage.advantages + storage.values
-        storage.mixed = torch.zeros_like(storage.mixed) if self.reward_free else storage.advantages[0]
+        storage.mixed = torch.zeros_like(storage.mixed) if self.blind else self._weighted(storage.advantages[0])
         if self.intrinsic is not None:
             weight = self.intrinsic_weight(self._rollout_start)
             storage.mixed = storage.mixed + weight * storage.advantages[1]
             self.logger.record("curiosity/weight", weight)
+
+    def _weighted(self, advantages: Tensor) -> Tensor:
+        weight = self.extrinsic_weight(self._rollout_start)
+        return advantages if weight == 1.0 else weight * advantages
 
     def _intrinsic_rewards(self, rollout: Rollout) -> Tensor:
         assert self.intrinsic is not None
@@ -303,7 +312,7 @@ class PPO(SB3PPO):
         data = self.rollout_buffer
         if self._surrogate is None:
             coefs = torch.full((len(data.values),), self.vf_coef, dtype=torch.float64)
-            if self.reward_free:
+            if self.blind:
                 coefs[0] = 0.0  # the extrinsic head must not see reward yet
             self._surrogate = Surrogate(
                 data.actions, data.log_probs, data.mixed, data.returns, clip_range=clip_range,
@@ -330,7 +339,7 @@ class PPO(SB3PPO):
         policy_loss = -torch.min(advantage * ratio, advantage * clipped).mean()
         entropy_loss = -torch.mean(-log_prob if entropy is None else entropy)
         value_losses = [self._value_loss(head, values[head], index) for head in range(len(values))]
-        if self.reward_free:
+        if self.blind:
             value_losses[0] = torch.zeros_like(value_losses[0])  # the extrinsic head must not see reward yet
         loss = policy_loss + self.ent_coef * self._share * entropy_loss + self.vf_coef * torch.stack(value_losses).sum()
         terms = {"policy_gradient_loss": policy_loss, "entropy_loss": entropy_loss}
@@ -392,3 +401,7 @@ class PPO(SB3PPO):
 
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "intrinsic", "objective", "rollout", "intrinsic_scale"]
+
+
+def _schedule(value: float | WeightSchedule) -> WeightSchedule:
+    return value if callable(value) else lambda _steps: value

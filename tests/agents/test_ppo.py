@@ -14,7 +14,7 @@ from stable_baselines3 import PPO as SB3PPO
 from stable_baselines3.common.callbacks import BaseCallback, EvalCallback
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.logger import KVWriter, Logger
-from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecMonitor, VecNormalize
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecEnvWrapper, VecMonitor, VecNormalize
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -566,6 +566,41 @@ def test_the_weight_is_a_function_of_absolute_steps() -> None:
     short = PPO("MlpPolicy", noise(), intrinsic=One, intrinsic_weight=schedule, **SETTINGS).learn(256)
     assert all(torch.equal(value, weights(short)[name]) for name, value in keep.kept.items())
     assert not torch.equal(weights(long)["action_net.weight"], weights(short)["action_net.weight"])
+
+
+@pytest.mark.parametrize("clip_range_vf", [None, 0.2])  # the compiled losses and the plain ones
+def test_with_an_extrinsic_weight_of_zero_nothing_learns_from_the_reward(clip_range_vf: float | None) -> None:
+    def trained(scale: float) -> PPO:
+        kwargs = SETTINGS | {"clip_range_vf": clip_range_vf}
+        model = PPO("MlpPolicy", Scaled(noise(), scale), intrinsic=One, extrinsic_weight=0.0, **kwargs)
+        return model.learn(256)
+
+    plain, other = trained(1.0), trained(1000.0)
+    assert all(torch.equal(value, weights(other)[name]) for name, value in weights(plain).items())
+    fresh = PPO("MlpPolicy", noise(), intrinsic=One, extrinsic_weight=0.0, **SETTINGS)
+    assert torch.equal(weights(plain)["value_net.weight"], weights(fresh)["value_net.weight"])
+    assert not torch.equal(weights(plain)["intrinsic_value_net.weight"], weights(fresh)["intrinsic_value_net.weight"])
+
+
+class Scaled(VecEnvWrapper):
+    """Rewards times a factor."""
+
+    def __init__(self, venv: Any, scale: float) -> None:
+        super().__init__(venv)
+        self.scale = scale
+
+    def reset(self) -> Any:
+        return self.venv.reset()
+
+    def step_wait(self) -> Any:
+        obs, rewards, dones, infos = self.venv.step_wait()
+        return obs, self.scale * rewards, dones, infos
+
+
+def test_the_extrinsic_weight_scales_the_extrinsic_advantage() -> None:
+    model = collect(PPO("MlpPolicy", noise(), intrinsic=One, extrinsic_weight=lambda step: 3.0 + step, **SETTINGS))
+    data = model.rollout_buffer
+    torch.testing.assert_close(data.mixed, 3.0 * data.advantages[0] + 0.05 * data.advantages[1])
 
 
 class Pull(Objective):

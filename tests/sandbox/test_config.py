@@ -82,8 +82,8 @@ def test_defaults() -> None:
     learner = {
         "n_steps": 128, "batch_size": None, "n_epochs": 2, "learning_rate": 2e-3, "gamma": 0.99, "gae_lambda": 0.95,
         "clip_range": 0.2, "ent_coef": 0.01, "vf_coef": 0.5, "max_grad_norm": 0.5, "intrinsic_weight": 0.05,
-        "intrinsic_decay_steps": None, "intrinsic_gamma": 0.99, "intrinsic_episodic": True, "net_arch": (),
-        "anneal_steps": 16_000_000, "anneal_to": 0.25, "bfloat16": False,
+        "extrinsic_weight": 1.0, "intrinsic_gamma": 0.99, "intrinsic_episodic": True, "net_arch": (),
+        "anneal": ((0, 1.0), (16_000_000, 0.25)), "bfloat16": False,
     }  # fmt: skip
     assert made.learner.model_dump() == learner
     assert (made.seed, made.device, made.plugins, made.checkpoint_rollouts) == (0, "cpu", (), None)
@@ -107,7 +107,9 @@ def test_models_are_frozen() -> None:
             ("learning_rate", 0), ("learning_rate", -1e-3), ("learning_rate", 1e30), ("learning_rate", float("inf")),
             ("gamma", 1.01), ("gamma", -0.1), ("gae_lambda", 2), ("clip_range", 0), ("n_steps", 0), ("n_steps", 1.5),
             ("batch_size", 1), ("n_epochs", 0), ("max_grad_norm", 0), ("ent_coef", -1), ("vf_coef", float("nan")),
-            ("intrinsic_weight", -1), ("intrinsic_decay_steps", 0), ("intrinsic_episodic", "yes"), ("net_arch", [0]),
+            ("intrinsic_weight", -1), ("intrinsic_weight", []), ("intrinsic_weight", [[0, 1], [0, 2]]),
+            ("intrinsic_weight", [[5, 1.0], [3, 0.0]]), ("extrinsic_weight", [[0, -1.0]]), ("anneal", [[0.5, 1.0]]),
+            ("anneal", [[0, 1.0, 2.0]]), ("intrinsic_episodic", "yes"), ("net_arch", [0]),
             ("net_arch", "64"), ("net_arch", [1] * 17),
         ]),
     ],
@@ -307,7 +309,9 @@ EXPERIMENTS = st.builds(
         Learner,
         gamma=NUMBERS,
         learning_rate=st.floats(0, 1e3, exclude_min=True),
-        intrinsic_decay_steps=st.none() | st.integers(1, 10**12),
+        intrinsic_weight=st.floats(0, 1e6) | st.dictionaries(st.integers(0, 10**12), st.floats(0, 1e6), min_size=1).map(
+            lambda points: tuple(sorted(points.items()))
+        ),
         net_arch=st.lists(st.integers(1, 65536), max_size=3).map(tuple),
     ),
     evaluation=st.builds(Evaluation, episodes=st.none() | st.integers(1, 100), deterministic=st.booleans()),
