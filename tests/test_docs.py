@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import json
 import re
 import shlex
 import sys
@@ -179,7 +180,7 @@ def settings(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, An
         elif default is PydanticUndefined:
             yield prefix + name, "required"
         else:
-            yield prefix + name, list(default) if isinstance(default, tuple) else default
+            yield prefix + name, json.loads(json.dumps(default))
 
 
 def documented(heading: str) -> dict[str, Any]:
