@@ -91,8 +91,24 @@ class Surrogate:
     def __call__(self, outputs: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
         """The loss of `outputs` [M, A + H] for the steps `index` [M] (flat), differentiable once, and the means of its
         terms [4 + H] float64."""
-        stats = torch.zeros(4 + len(self.value_coefs), dtype=torch.float64)
+        stats = self.no_stats()
         return _Loss.apply(outputs, index, self, stats), stats
+
+    def no_stats(self) -> Tensor:
+        """Zeros [4 + H], for `gradient` to fill."""
+        return torch.zeros(4 + len(self.value_coefs), dtype=torch.float64)
+
+    def gradient(self, outputs: Tensor, where: Tensor, index: Tensor, stats: Tensor) -> tuple[Tensor, Tensor]:
+        """(gradient [u, A + H], loss) of the steps `index` [M], which saw outputs[where]; `stats` takes the means."""
+        actions, log_probs, advantages = self.arrays
+        flat, terms, grad = index.numpy(), stats.numpy(), torch.zeros_like(outputs)
+        mean, std = _moments(advantages, flat) if self.normalise and len(flat) > 1 else (0.0, 1.0 - 1e-8)
+        _surrogate(
+            outputs.numpy(), where.numpy(), flat, actions, log_probs, advantages, self.returns, mean, std,
+            self.clip_range, self.ent_coef, self.value_coefs, grad.numpy(), terms,
+        )  # fmt: skip
+        loss = terms[POLICY] + self.ent_coef * terms[ENTROPY] + self.value_coefs @ terms[4:]
+        return grad, torch.tensor(loss, dtype=torch.float32)
 
 
 @njit(cache=True, error_model="numpy")
@@ -111,6 +127,7 @@ def _moments(values: np.ndarray, index: np.ndarray) -> tuple[float, float]:
 @njit(cache=True, error_model="numpy")
 def _surrogate(
     outputs: np.ndarray,
+    where: np.ndarray,
     index: np.ndarray,
     actions: np.ndarray,
     old_log_probs: np.ndarray,
@@ -124,54 +141,51 @@ def _surrogate(
     grad: np.ndarray,
     stats: np.ndarray,
 ) -> None:
-    """Fill grad [M, A + H] of the mean loss, and stats [4 + H] with the means of its terms."""
-    m_total, n_heads = len(index), len(value_coefs)
+    """Add to grad [u, A + H] that of the mean loss, and fill stats [4 + H] with the means of its terms; step m of the
+    minibatch saw the view outputs[where[m]]."""
+    m_total, n_heads, n_views = len(index), len(value_coefs), len(outputs)
     n_actions = outputs.shape[1] - n_heads
     share = np.float32(1 / m_total)
-    log_p, p = np.empty(n_actions, np.float32), np.empty(n_actions, np.float32)
-    for m in range(m_total):
-        row, i = outputs[m], index[m]
-        normaliser = _softmax(row, p)
-        entropy = np.float32(0)
+    log_p, p = np.empty((n_views, n_actions), np.float32), np.empty((n_views, n_actions), np.float32)
+    entropy, pulls, steps = np.zeros((3, n_views), np.float32)
+    for v in range(n_views):
+        normaliser = _softmax(outputs[v], p[v])
         for k in range(n_actions):
-            log_p[k] = row[k] - normaliser
-            entropy -= p[k] * log_p[k]
-        log_ratio = log_p[actions[i]] - old_log_probs[i]
+            log_p[v, k] = outputs[v, k] - normaliser
+            entropy[v] -= p[v, k] * log_p[v, k]
+    for m in range(m_total):
+        v, i = where[m], index[m]
+        log_ratio = log_p[v, actions[i]] - old_log_probs[i]
         ratio = np.exp(log_ratio)
         advantage = np.float32((advantages[i] - mean) / (std + 1e-8))
         clipped = min(max(ratio, np.float32(1 - clip_range)), np.float32(1 + clip_range))
         passes = advantage * ratio <= advantage * clipped  # else the clipped term is the smaller: no gradient
         stats[POLICY] -= min(advantage * ratio, advantage * clipped)
-        stats[ENTROPY] -= entropy
+        stats[ENTROPY] -= entropy[v]
         stats[KL] += (ratio - 1) - log_ratio
         stats[CLIPPED] += abs(ratio - 1) > clip_range
         pull = -advantage * ratio * share if passes else np.float32(0)
-        for k in range(n_actions):
-            grad[m, k] = -pull * p[k] + np.float32(ent_coef) * share * p[k] * (log_p[k] + entropy)
-        grad[m, actions[i]] += pull
+        grad[v, actions[i]] += pull
+        pulls[v] += pull
+        steps[v] += share
         for head in range(n_heads):
-            grad[m, n_actions + head] = 0
             if value_coefs[head] == 0:
                 continue  # not even read: 0 times an infinite return is no number
-            error = row[n_actions + head] - returns[head, i]
+            error = outputs[v, n_actions + head] - returns[head, i]
             stats[4 + head] += error * error
-            grad[m, n_actions + head] = 2 * error * share * np.float32(value_coefs[head])
+            grad[v, n_actions + head] += 2 * error * share * np.float32(value_coefs[head])
+    for v in range(n_views):
+        weight = np.float32(ent_coef) * steps[v]
+        for k in range(n_actions):
+            grad[v, k] += p[v, k] * (weight * (log_p[v, k] + entropy[v]) - pulls[v])
     stats /= m_total
 
 
 class _Loss(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, outputs: Tensor, index: Tensor, data: Surrogate, stats: Tensor) -> Tensor:
-        flat, (actions, log_probs, advantages) = index.numpy(), data.arrays
-        mean, std = _moments(advantages, flat) if data.normalise and len(flat) > 1 else (0.0, 1.0 - 1e-8)
-        ctx.grad = torch.empty_like(outputs)
-        terms = stats.numpy()
-        _surrogate(
-            outputs.detach().numpy(), flat, actions, log_probs, advantages, data.returns, mean, std, data.clip_range,
-            data.ent_coef, data.value_coefs, ctx.grad.numpy(), terms,
-        )  # fmt: skip
-        loss = terms[POLICY] + data.ent_coef * terms[ENTROPY] + data.value_coefs @ terms[4:]
-        return torch.tensor(loss, dtype=torch.float32)
+        ctx.grad, loss = data.gradient(outputs.detach(), torch.arange(len(index)), index, stats)
+        return loss
 
     @staticmethod
     @once_differentiable

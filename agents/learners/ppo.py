@@ -35,13 +35,15 @@ from agents.curiosity import IntrinsicReward
 from agents.faults import NonFinite
 from agents.learners._actor import Actor
 from agents.learners._actor import fits as actor_fits
+from agents.learners._backward import Backward
+from agents.learners._backward import fits as backward_fits
 from agents.learners._compiled import Surrogate
 from agents.learners._gae import advantages, successor_values
 from agents.learners._policy import CnnPolicy, MlpPolicy, MultiInputPolicy, Preprocessed, TwoHeads
 from agents.learners._storage import RolloutStorage
 from agents.normalise import IntrinsicScale
 from agents.objectives import Objective
-from agents.rollout import Rollout, map_obs
+from agents.rollout import Rollout, flatten_obs, map_obs
 
 WeightSchedule = Callable[[int], float]  # absolute environment steps -> weight
 VALUE_LOSSES = ("value_loss", "intrinsic_value_loss")  # of the extrinsic and the intrinsic head
@@ -100,6 +102,7 @@ class PPO(SB3PPO):
         self.rollout: Rollout | None = None  # the last one collected
         self._log_now = False
         self._surrogate: Surrogate | None = None  # of the rollout being learned from
+        self._backward: Backward | None = None  # None: by autograd
         policy_kwargs = dict(policy_kwargs or {}) | {"intrinsic_value": intrinsic is not None}
         kwargs |= {"rollout_buffer_class": RolloutStorage}
         kwargs |= {"rollout_buffer_kwargs": {"heads": 1 if intrinsic is None else 2}}
@@ -259,7 +262,7 @@ class PPO(SB3PPO):
         self.policy.set_training_mode(True)
         self._set_rates()
         clip_range = self.clip_range(self._current_progress_remaining)  # type: ignore[operator]
-        self._surrogate = None
+        self._surrogate = self._backward = None
         sums: dict[str, list[Tensor]] = {}
         stop = False
         for _epoch in range(self.n_epochs):
@@ -309,22 +312,35 @@ class PPO(SB3PPO):
         return terms
 
     def _compiled_losses(self, index: Tensor, clip_range: float, detach: bool) -> dict[str, Tensor]:
-        data = self.rollout_buffer
         if self._surrogate is None:
-            coefs = torch.full((len(data.values),), self.vf_coef, dtype=torch.float64)
-            if self.blind:
-                coefs[0] = 0.0  # the extrinsic head must not see reward yet
-            self._surrogate = Surrogate(
-                data.actions, data.log_probs, data.mixed, data.returns, clip_range=clip_range,
-                ent_coef=self.ent_coef * self._share,
-                value_coefs=coefs, normalise=self.normalize_advantage,
-            )  # fmt: skip
-        obs = map_obs(lambda x: data.take(x, index), data.obs)
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
-            outputs = self.policy.outputs(obs, detach_encoder=detach)
-        loss, stats = self._surrogate(outputs, index)
+            self._prepare(clip_range, detach)
+        assert self._surrogate is not None
+        if self._backward is None:
+            obs = map_obs(lambda x: self.rollout_buffer.take(x, index), self.rollout_buffer.obs)
+            with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
+                outputs = self.policy.outputs(obs, detach_encoder=detach)
+            loss, stats = self._surrogate(outputs, index)
+        else:
+            outputs, where = self._backward.outputs(index)
+            stats = self._surrogate.no_stats()
+            self._pull, loss = self._surrogate.gradient(outputs, where, index, stats)
         names = ("policy_gradient_loss", "entropy_loss", "approx_kl", "clip_fraction", *VALUE_LOSSES)
         return dict(zip(names, stats.unbind(), strict=False)) | {"loss": loss}
+
+    def _prepare(self, clip_range: float, detach: bool) -> None:
+        """What the compiled path lays out once a rollout."""
+        data = self.rollout_buffer
+        coefs = torch.full((len(data.values),), self.vf_coef, dtype=torch.float64)
+        if self.blind:
+            coefs[0] = 0.0  # the extrinsic head must not see reward yet
+        self._surrogate = Surrogate(
+            data.actions, data.log_probs, data.mixed, data.returns, clip_range=clip_range,
+            ent_coef=self.ent_coef * self._share, value_coefs=coefs, normalise=self.normalize_advantage,
+        )  # fmt: skip
+        alone = not self._objective_active and not self.bfloat16  # else autograd is needed
+        self._backward = None
+        if alone and isinstance(self.policy.optimizer, Adam) and backward_fits(self.policy):
+            self._backward = Backward(self.policy, flatten_obs(data.obs), through_encoder=not detach)
 
     def _plain_losses(self, index: Tensor, clip_range: float, detach: bool) -> dict[str, Tensor]:
         data = self.rollout_buffer
@@ -360,8 +376,11 @@ class PPO(SB3PPO):
 
     def _step(self, loss: Tensor) -> None:
         optimizer = self.policy.optimizer
-        optimizer.zero_grad()
-        loss.backward()
+        if self._backward is None:
+            optimizer.zero_grad()
+            loss.backward()
+        else:
+            self._backward.backward(self._pull)
         if isinstance(optimizer, Adam):
             optimizer.step(max_norm=self.max_grad_norm)
         else:
@@ -400,7 +419,7 @@ class PPO(SB3PPO):
         self._log_now, self._iteration = True, iteration
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "intrinsic", "objective", "rollout", "intrinsic_scale"]
+        return [*super()._excluded_save_params(), "intrinsic", "objective", "rollout", "intrinsic_scale", "_backward"]
 
 
 def _schedule(value: float | WeightSchedule) -> WeightSchedule:
