@@ -1,9 +1,9 @@
-"""Which views of a rollout are the same: what is computed of a view need be computed once for all who saw it.
+"""Which views of a rollout are the same: what is computed of a view need be computed once for all steps that saw it.
 
 Half of a minibatch of MiniGrid views, and six in seven of a whole rollout's, repeat another one. A network's output on
-a view, and the gradient that is pulled back through it, are the same for every step that shows the view: so the network
-runs on different views only, outputs are handed to their steps, and the steps' gradients are added before the backward
-pass. Views are compared byte by byte. Continuous observations hardly ever repeat and are not looked over.
+a view is the same for every step that shows it, and so is what pulls a gradient back through the network: it runs on
+different views only, its outputs are handed to their steps, and the steps' gradients are added before the backward
+pass. Views are compared byte by byte. Continuous observations hardly ever repeat: each counts as different, unseen.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import torch
 from numba import njit
 from torch import Tensor
 
-from agents.rollout import Obs
+from agents.rollout import Obs, map_obs
 
 WORD = 8  # bytes compared at a time
-PORTIONS = 16  # rows are filled up to a sixteenth of the minibatch: oneDNN compiles a kernel for each number of rows
+PORTION = 64  # rows of which a larger batch is a multiple: oneDNN compiles a kernel for every number of rows
 
 
 @njit(cache=True)
@@ -40,12 +40,12 @@ def _look_over(words: np.ndarray, slots: np.ndarray, ids: np.ndarray, first: np.
 
 
 @njit(cache=True)
-def _among(ids: np.ndarray, index: np.ndarray, place: np.ndarray, where: np.ndarray, views: np.ndarray) -> int:
-    """Fill views [u]: the different ones among ids[index], and where [M]: which of them each is; returns u. `place` [U]
-    is -1 everywhere, before and after."""
+def _among(ids: np.ndarray, place: np.ndarray, where: np.ndarray, views: np.ndarray) -> int:
+    """Fill views [u]: the different ones of ids [M], and where [M]: which of them each is; returns u. `place` [U] is -1
+    everywhere, before and after."""
     found = 0
-    for m in range(len(index)):
-        view = ids[index[m]]
+    for m in range(len(ids)):
+        view = ids[m]
         if place[view] < 0:
             place[view], views[found] = found, view
             found += 1
@@ -56,34 +56,48 @@ def _among(ids: np.ndarray, index: np.ndarray, place: np.ndarray, where: np.ndar
 
 
 def _words(obs: Obs) -> np.ndarray | None:
-    """The bytes of each observation [B, ...] as [B, W] uint64; None if a part is continuous."""
+    """The bytes of each observation [B, ...] as [B, W] uint64; None if a part is continuous or not on the CPU."""
     parts = list(obs.values()) if isinstance(obs, dict) else [obs]
-    if any(part.is_floating_point() for part in parts):
+    if any(part.is_floating_point() or part.device.type != "cpu" for part in parts):
         return None
     columns = [part.reshape(len(part), -1).contiguous().numpy().view(np.uint8) for part in parts]
-    width = sum(column.shape[1] for column in columns)
-    padding = np.zeros((len(columns[0]), -width % WORD), np.uint8)
+    padding = np.zeros((len(columns[0]), -sum(column.shape[1] for column in columns) % WORD), np.uint8)
     return np.concatenate([*columns, padding], 1).view(np.uint64)
 
 
+def _whole(count: int, most: int) -> int:
+    """`count` filled up to whole portions, of which there are at most 16 sizes, but not beyond `most`."""
+    portion = max(PORTION, most // 16) if most > 4 * PORTION else max(1, most // 16)
+    return min(most, -(-count // portion) * portion)
+
+
 class Distinct:
-    """The different views of flat observations [B, ...] on the CPU: `ids` [B] names each one's, `first` [U] says where
-    each different view stands."""
+    """The different views of flat observations [B, ...].
+
+    Attributes:
+        obs: the views [U, ...], each once; some are repeated at the end, to fill the last portion.
+        ids: [B] int64, which of them each observation is.
+    """
 
     def __init__(self, obs: Obs) -> None:
-        total = len(next(iter(obs.values())) if isinstance(obs, dict) else obs)
-        words = _words(obs)
-        self.ids, first = np.arange(total), np.arange(total)
-        if words is not None:
-            slots = np.full(2 << total.bit_length(), -1)
-            first = first[: _look_over(words, slots, self.ids, first)]
-        self.first = torch.from_numpy(first)
-        self._place = np.full(len(first), -1)
+        part = next(iter(obs.values())) if isinstance(obs, dict) else obs
+        total, words = len(part), _words(obs)
+        self.obs, self.ids = obs, torch.arange(total, device=part.device)
+        if words is not None and total:
+            slots, first = np.full(2 << total.bit_length(), -1), np.zeros(total, np.int64)
+            count = _look_over(words, slots, self.ids.numpy(), first)
+            first[count:] = 0
+            chosen = torch.from_numpy(first[: _whole(count, total)])
+            self.obs = map_obs(lambda x: x.index_select(0, chosen), obs)
+            total = len(chosen)
+        self._place = np.full(total, -1)
 
-    def among(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """(views, where): `views` [u] numbers the different views of the steps `index` [M], filled up to whole portions
-        by view 0, and views[where[m]] is that of index[m]."""
-        where, views = torch.empty_like(index), torch.zeros_like(index)
-        count = _among(self.ids, index.numpy(), self._place, where.numpy(), views.numpy())
-        portion = -(-len(index) // PORTIONS)
-        return views[: min(-(-count // portion) * portion, len(index))], where
+    def among(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """(views, where): `views` [u] are the different ones of ids [M], filled up to whole portions with view 0, and
+        views[where[m]] is ids[m]."""
+        where = torch.arange(len(ids), device=ids.device)
+        if ids.device.type != "cpu":
+            return ids, where
+        views = torch.zeros_like(ids)
+        count = _among(ids.numpy(), self._place, where.numpy(), views.numpy())
+        return views[: _whole(count, len(ids))], where

@@ -1,6 +1,7 @@
 """Dense layers run forward and backward without autograd, whose bookkeeping costs as much as such small products.
 
-    y_k = f(y_{k-1} W_k^T + b_k);   d = f'(y_k) * dL/dy_k,   dL/dW_k = d^T y_{k-1},   dL/db_k = sum d,   dL/dy_{k-1} = d W_k
+    y_k = f(y_{k-1} W_k^T + b_k)
+    d = f'(y_k) dL/dy_k,   dL/dW_k = d^T y_{k-1},   dL/db_k = sum d,   dL/dy_{k-1} = d W_k
 
 A gradient takes the place of the parameter's `grad`. The numbers are autograd's but for rounding; a test holds the two
 together.

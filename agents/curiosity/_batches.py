@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from agents.distinct import Distinct
 from agents.rollout import Obs, Rollout, flatten_obs, map_obs
 
 PIECE = 1024  # views per forward pass and per gradient step
@@ -32,21 +33,43 @@ def descend(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
 
 def in_pieces(function: Callable[[Obs], Tensor], obs: Obs) -> Tensor:
     """`function` (obs [b, ...] -> [b, ...]) of a flat observation [B, ...], without gradient."""
-    pieces = torch.arange(n_views(obs)).split(PIECE)
+    starts = range(0, n_views(obs), PIECE)
     with torch.no_grad():
-        return torch.cat([function(take(obs, slice(int(piece[0]), int(piece[-1]) + 1))) for piece in pieces])
+        return torch.cat([function(take(obs, slice(start, start + PIECE))) for start in starts])
+
+
+def of_each(function: Callable[[Obs], Tensor], obs: Obs) -> Tensor:
+    """As `in_pieces`, but equal observations are computed once."""
+    views = Distinct(obs)
+    values = in_pieces(function, views.obs)
+    return values[views.ids.to(values.device)]
+
+
+def transitions(rollout: Rollout) -> tuple[Distinct, Tensor, Tensor]:
+    """A rollout's views, and which of them each step left and which it reached, [B] each.
+
+    Within an episode obs[t + 1] is next_obs[t], so only the first view of each episode is looked at besides.
+    """
+    begins = torch.ones_like(rollout.done)
+    begins[1:] = rollout.done[:-1]
+    after, starts = flatten_obs(rollout.next_obs), map_obs(lambda x: x[begins], rollout.obs)
+    if isinstance(after, dict):
+        assert isinstance(starts, dict)
+        views = Distinct({name: torch.cat([part, starts[name]]) for name, part in after.items()})
+    else:
+        assert isinstance(starts, Tensor)
+        views = Distinct(torch.cat([after, starts]))
+    reached, started = views.ids.split([rollout.rewards.numel(), len(views.ids) - rollout.rewards.numel()])
+    left = reached.unflatten(0, rollout.shape).roll(1, 0)
+    left[begins] = started
+    return views, left.flatten(), reached
 
 
 def before_and_after(function: Callable[[Obs], Tensor], rollout: Rollout) -> tuple[Tensor, Tensor]:
-    """`function` of `obs` and of `next_obs`, each [T, N, ...], without gradient.
-
-    Within an episode obs[t + 1] is next_obs[t], so only the first view of each episode is computed besides.
-    """
-    after = in_pieces(function, flatten_obs(rollout.next_obs)).unflatten(0, rollout.shape)
-    begins = torch.ones_like(rollout.done)
-    begins[1:] = rollout.done[:-1]
-    before = torch.cat([torch.empty_like(after[:1]), after[:-1]])
-    before[begins] = in_pieces(function, map_obs(lambda x: x[begins], rollout.obs))
+    """`function` of `obs` and of `next_obs`, each [T, N, ...], without gradient; each view is computed once."""
+    views, left, reached = transitions(rollout)
+    values = in_pieces(function, views.obs)
+    before, after = (values[ids.to(values.device)].unflatten(0, rollout.shape) for ids in (left, reached))
     return before, after
 
 

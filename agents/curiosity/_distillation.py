@@ -7,7 +7,8 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from agents.context import Context
-from agents.curiosity._batches import Shuffle, descend, n_views, take
+from agents.curiosity._batches import Shuffle, descend, take
+from agents.distinct import Distinct
 from agents.layers import Dense, Linear
 from agents.normalise import RunningMoments
 from agents.rollout import Obs, map_obs
@@ -81,9 +82,12 @@ class Distillation(nn.Module):
     def learn(self, obs: Obs, optimiser: torch.optim.Optimizer) -> dict[str, float]:
         """Take the views [B, ...] into the statistics, then one epoch of steps; metrics: `loss`."""
         self.whitening.update(obs)
-        losses = []
-        for index in self.shuffle.draw(n_views(obs)):
-            loss = self.difference(take(obs, index)).square().mean()
+        losses, seen = [], Distinct(obs)
+        for index in self.shuffle.draw(len(seen.ids)):
+            views, where = seen.among(seen.ids[index.to(seen.ids.device)])
+            times = torch.bincount(where, minlength=len(views)).to(self.device)  # 0 for what fills the last portion
+            error = self.difference(take(seen.obs, views)).square().mean(-1)
+            loss = torch.dot(error, times / times.sum())
             descend(optimiser, loss)
             losses.append(loss.detach())
         return {"loss": float(torch.stack(losses).mean())}

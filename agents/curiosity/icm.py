@@ -21,10 +21,10 @@ from torch import Tensor, nn
 from agents.adam import Adam
 from agents.context import Context
 from agents.curiosity import IntrinsicReward
-from agents.curiosity._batches import Shuffle, before_and_after, descend, take
+from agents.curiosity._batches import Shuffle, descend, in_pieces, of_each, take, transitions
 from agents.layers import Dense, Linear
 from agents.objectives._actions import Actions, inverse_head, to_floats
-from agents.rollout import Obs, Rollout, flatten_obs, map_obs
+from agents.rollout import Obs, Rollout, map_obs
 
 
 class ICM(IntrinsicReward):
@@ -60,18 +60,25 @@ class ICM(IntrinsicReward):
         self.optimiser = Adam([p for p in self.parameters() if p.requires_grad], lr)
 
     def reward(self, rollout: Rollout) -> Tensor:
-        before, after = before_and_after(self._phi, rollout)
-        actions = rollout.actions.flatten(0, 1).to(after.device)
-        with torch.no_grad():
-            error = self._forward_error(before.flatten(0, 1), actions, after.flatten(0, 1))
-        return error.unflatten(0, rollout.shape).to(rollout.rewards.device)
+        views, left, reached = transitions(rollout)
+        phi = in_pieces(self._phi, views.obs)
+
+        def error(step: Obs) -> Tensor:
+            assert isinstance(step, dict)
+            return self._forward_error(phi[step["left"]], step["action"], phi[step["reached"]])
+
+        steps = {"left": left, "action": rollout.actions.flatten(0, 1), "reached": reached}
+        errors = of_each(error, map_obs(lambda x: x.to(phi.device), steps))
+        return errors.unflatten(0, rollout.shape).to(rollout.rewards.device)
 
     def update(self, rollout: Rollout) -> dict[str, float]:
         """Metrics: `loss`, the sum of `forward_loss` and `inverse_loss`, and the inverse model's of `objectives`."""
-        obs, next_obs, actions = flatten_obs(rollout.obs), flatten_obs(rollout.next_obs), rollout.actions.flatten(0, 1)
-        steps = []
-        for index in self.shuffle.draw(len(actions)):
-            losses = self._losses(take(obs, index), actions[index.to(actions.device)], take(next_obs, index))
+        views, left, reached = transitions(rollout)
+        actions, steps = rollout.actions.flatten(0, 1), []
+        for index in (drawn.to(actions.device) for drawn in self.shuffle.draw(len(actions))):
+            seen, where = views.among(torch.cat([left[index], reached[index]]))
+            phi = self._phi(take(views.obs, seen)).index_select(0, where.to(self.shuffle.stream.device))
+            losses = self._losses(*phi.chunk(2), actions[index])
             descend(self.optimiser, losses["loss"])
             steps.append(losses)
         return to_floats({name: torch.stack([step[name].detach() for step in steps]).mean() for name in steps[0]})
@@ -85,8 +92,8 @@ class ICM(IntrinsicReward):
         predicted = self.forward_model(torch.cat([phi, self.actions.vector(actions)], -1))
         return 0.5 * (predicted - phi_next).square().mean(-1)
 
-    def _losses(self, obs: Obs, actions: Tensor, next_obs: Obs) -> dict[str, Tensor]:
-        phi, phi_next, actions = self._phi(obs), self._phi(next_obs), actions.to(self.shuffle.stream.device)
+    def _losses(self, phi: Tensor, phi_next: Tensor, actions: Tensor) -> dict[str, Tensor]:
+        actions = actions.to(self.shuffle.stream.device)
         forward = self._forward_error(phi.detach(), actions, phi_next.detach()).mean()
         if self.inverse is None:
             return {"loss": forward, "forward_loss": forward}

@@ -21,7 +21,7 @@ from torch import Tensor
 from agents.adam import Adam
 from agents.context import Context
 from agents.curiosity import IntrinsicReward
-from agents.curiosity._batches import in_pieces
+from agents.curiosity._batches import of_each
 from agents.curiosity._distillation import Distillation
 from agents.rollout import Rollout, flatten_obs
 
@@ -50,7 +50,7 @@ class RND(IntrinsicReward):
         self.optimiser = Adam(self.networks.predictor.parameters(), lr)
 
     def reward(self, rollout: Rollout) -> Tensor:
-        error = in_pieces(lambda obs: self.networks.difference(obs).square().mean(-1), flatten_obs(rollout.next_obs))
+        error = of_each(lambda obs: self.networks.difference(obs).square().mean(-1), flatten_obs(rollout.next_obs))
         return error.unflatten(0, rollout.shape).to(rollout.rewards.device)
 
     def update(self, rollout: Rollout) -> dict[str, float]:

@@ -1,8 +1,8 @@
 """A policy's outputs and their gradient on minibatches of one rollout, without autograd and without repetition.
 
-encoder -> actor's and critic's layers -> [u, A + H] logits and values of the minibatch's u different views. For policies
-that are compiled (see `fits`); every other one, and a loss with further terms, takes autograd's way. A test holds the
-two together.
+encoder -> actor's and critic's layers -> [u, A + H] logits and values of the minibatch's u different views. For
+policies that are compiled (see `fits`); every other one, and a loss with further terms, takes autograd's way. A test
+holds the two together.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from agents.distinct import Distinct
 from agents.learners._policy import TwoHeads
-from agents.rollout import Obs, map_obs
+from agents.rollout import Obs
 from agents.stack import Layer, Stack, Trunk, layers_of
 from agents.stack import fits as trunk_fits
 
@@ -41,12 +41,12 @@ class Backward:
         for parameter in policy.parameters():
             parameter.grad = None
         self.distinct = Distinct(obs)
-        self.given = self.trunk.read(map_obs(lambda x: x[self.distinct.first], obs))
+        self.given = self.trunk.read(self.distinct.obs)
 
     @torch.no_grad()
     def outputs(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """(outputs, where): [u, A + H] of different views, and [M] which of them each step of `index` [M] saw."""
-        views, where = self.distinct.among(index)
+        views, where = self.distinct.among(self.distinct.ids[index])
         features = self.trunk(tuple(part.index_select(0, views) for part in self.given))
         outputs = [head(features) for head in self.heads]
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs, 1), where
