@@ -11,11 +11,14 @@ touching it is the same result, and in a lookup table most rows are such.
 from __future__ import annotations
 
 import math
+import operator
 from typing import Any
 
 import numpy as np
 import torch
-from numba import njit
+from llvmlite import ir
+from numba import carray, njit, types
+from numba.extending import intrinsic
 from torch import Tensor
 
 FAST = {"reassoc", "contract", "arcp", "nsz"}  # of the fast-math licences those that keep NaN and infinity alive
@@ -66,10 +69,40 @@ def _move(
                 x[d] -= step * m[d] / (np.sqrt(v[d]) * inverse + small)
 
 
-def _rows(tensor: Tensor) -> np.ndarray:
-    """[R, D] view of a contiguous tensor: a matrix as it is, anything else as one row."""
-    flat = tensor.detach()
-    return (flat if flat.dim() == 2 else flat.reshape(1, -1)).numpy()
+@intrinsic
+def _floats(_typing: Any, address: Any) -> Any:
+    """The float32 numbers that begin at an address."""
+
+    def point(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.inttoptr(arguments[0], ir.FloatType().as_pointer())
+
+    return types.CPointer(types.float32)(address), point
+
+
+GRAD, THETA, MEAN, SQUARE, STEP, ROWS, COLUMNS, FIRST = range(8)  # FIRST: of a parameter's rows in `alive`
+
+
+@njit(cache=True, error_model="numpy")
+def _advance(places: np.ndarray, options: np.ndarray, alive: np.ndarray, max_norm: float) -> None:
+    """One step of all parameters: `places` [P, 8] says where they lie, `options` [P, 4] are lr, b1, b2, eps. One call,
+    because numba takes a microsecond for every array that it is handed."""
+    total = 0.0
+    for place in places:
+        shape = place[ROWS], place[COLUMNS]
+        total += _look_over(carray(_floats(place[GRAD]), shape), alive[place[FIRST] : place[FIRST] + shape[0]])
+    limit = max_norm / (math.sqrt(total) + 1e-6)  # as in torch's `clip_grad_norm_`
+    shrink = limit if limit < 1 else 1.0
+    for k in range(len(places)):
+        place, lr, beta1, beta2, eps = places[k], options[k, 0], options[k, 1], options[k, 2], options[k, 3]
+        shape = place[ROWS], place[COLUMNS]
+        grad, theta = carray(_floats(place[GRAD]), shape), carray(_floats(place[THETA]), shape)
+        mean, square = carray(_floats(place[MEAN]), shape), carray(_floats(place[SQUARE]), shape)
+        step = carray(_floats(place[STEP]), (1,))
+        step[0] += 1
+        t = float(step[0])
+        rate, correction = lr / (1 - beta1**t), math.sqrt(1 - beta2**t)
+        live = alive[place[FIRST] : place[FIRST] + shape[0]]
+        _move(grad, theta, mean, square, live, shrink, beta1, beta2, rate, correction, eps)
 
 
 class Adam(torch.optim.Adam):
@@ -77,51 +110,60 @@ class Adam(torch.optim.Adam):
 
     def __init__(self, params: Any, lr: float = 1e-3, **options: Any) -> None:
         super().__init__(params, lr, fused=True, **options)
-        self._views: dict[Tensor, tuple[np.ndarray, ...]] = {}
+        self._known: list[Tensor] = []  # parameters with a gradient, to which `_places` and `_alive` belong
+        self._at: list[int] = []
+        self._kept: list[Tensor] = []  # what `_places` points to
 
     @torch.no_grad()
     def step(self, closure: None = None, *, max_norm: float = math.inf) -> None:  # type: ignore[override]
         """One step with the gradients of all groups, first clipped together to the norm `max_norm`."""
-        params = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
+        given = [(p, group) for group in self.param_groups for p in group["params"] if p.grad is not None]
+        params = [p for p, _ in given]
         other = any(group["weight_decay"] or group["amsgrad"] or group["maximize"] for group in self.param_groups)
-        if other or not all(_compilable(p) for p in params):
+        if other or not all(map(_compilable, params)):
             if max_norm < math.inf:
                 torch.nn.utils.clip_grad_norm_(params, max_norm)
             super().step()
+            self._known = []
+        elif params:
+            self._locate(params)
+            self._places[:, GRAD] = [p.grad.data_ptr() for p in params]  # type: ignore[union-attr]
+            options = np.array([(float(group["lr"]), *group["betas"], group["eps"]) for _, group in given])
+            _advance(self._places, options, self._alive, max_norm)
+
+    def _locate(self, params: list[Tensor]) -> None:
+        """Make `_places`, and `_alive`: which rows have ever had a gradient (m and v remember)."""
+        at = [p.data_ptr() for p in params]
+        if len(params) == len(self._known) and all(map(operator.is_, params, self._known)) and at == self._at:
             return
-        grads = {p: _rows(p.grad) for p in params}
-        norm = math.sqrt(sum(_look_over(grad, self._views_of(p)[-1]) for p, grad in grads.items()))
-        shrink = min(1.0, max_norm / (norm + 1e-6))  # as in torch's `clip_grad_norm_`
-        for group in self.param_groups:
-            for p in group["params"]:
-                if p in grads:
-                    self._move(p, grads[p], group, shrink)
-
-    def _move(self, p: Tensor, grad: np.ndarray, group: dict[str, Any], shrink: float) -> None:
-        step = self.state[p]["step"]
-        step += 1
-        t, (beta1, beta2) = step.item(), group["betas"]
-        rate, correction = float(group["lr"]) / (1 - beta1**t), math.sqrt(1 - beta2**t)
-        theta, mean, square, alive = self._views_of(p)
-        _move(grad, theta, mean, square, alive, shrink, beta1, beta2, rate, correction, group["eps"])
-
-    def _views_of(self, p: Tensor) -> tuple[np.ndarray, ...]:
-        """theta, m and v as [R, D], and [R] bool: rows that have ever had a gradient, which m and v remember."""
-        if p not in self._views or self._views[p][0].__array_interface__["data"][0] != p.data_ptr():
-            state = self.state[p]
-            if not state:
-                state["step"] = torch.zeros(())
-                state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(p), torch.zeros_like(p)
-            theta, mean, square = _rows(p), _rows(state["exp_avg"]), _rows(state["exp_avg_sq"])
-            self._views[p] = theta, mean, square, (mean != 0).any(1) | (square != 0).any(1)
-        return self._views[p]
+        self._known, self._at = params, at
+        for p in params:
+            if not self.state[p]:
+                self.state[p] |= {"step": torch.zeros(()), "exp_avg": torch.zeros_like(p)}
+                self.state[p]["exp_avg_sq"] = torch.zeros_like(p)
+        moments = [[self.state[p][name] for name in ("exp_avg", "exp_avg_sq", "step")] for p in params]
+        self._kept = [tensor for tensors in moments for tensor in tensors]
+        shapes = [tuple(p.shape) if p.dim() == 2 else (1, p.numel()) for p in params]  # anything else is one row
+        rows = [
+            ((mean != 0) | (square != 0)).view(shape).any(1)
+            for (mean, square, _), shape in zip(moments, shapes, strict=True)
+        ]
+        first = np.cumsum([0, *(shape[0] for shape in shapes)])
+        self._alive = torch.cat(rows).numpy()
+        self._places = np.array(
+            [
+                (0, at, *(tensor.data_ptr() for tensor in tensors), *shape, start)
+                for at, tensors, shape, start in zip(self._at, moments, shapes, first, strict=False)
+            ]
+        )
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         super().load_state_dict(state_dict)
-        self._views = {}
+        self._known = []
 
 
 def _compilable(p: Tensor) -> bool:
-    assert p.grad is not None
-    dense = p.is_contiguous() and p.grad.is_contiguous() and not p.grad.is_sparse
-    return dense and p.device.type == "cpu" and p.dtype == p.grad.dtype == torch.float32
+    grad = p.grad
+    assert grad is not None
+    dense = p.is_contiguous() and grad.is_contiguous() and not grad.is_sparse
+    return dense and p.device.type == "cpu" and p.dtype == grad.dtype == torch.float32
