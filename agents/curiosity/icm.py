@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from agents.adam import Adam
 from agents.context import Context
 from agents.curiosity import IntrinsicReward
-from agents.curiosity._batches import Shuffle, descend, in_pieces, of_each, take, transitions
+from agents.curiosity._batches import Shuffle, descend, in_pieces, take, transitions
+from agents.distinct import Distinct
 from agents.layers import Dense, Linear
 from agents.objectives._actions import Actions, inverse_head, to_floats
 from agents.rollout import Obs, Rollout, map_obs
@@ -60,28 +61,35 @@ class ICM(IntrinsicReward):
         self.optimiser = Adam([p for p in self.parameters() if p.requires_grad], lr)
 
     def reward(self, rollout: Rollout) -> Tensor:
-        views, left, reached = transitions(rollout)
+        views, steps = self._steps(rollout)
         phi = in_pieces(self._phi, views.obs)
 
         def error(step: Obs) -> Tensor:
-            assert isinstance(step, dict)
-            return self._forward_error(phi[step["left"]], step["action"], phi[step["reached"]])
+            left, action, reached = (part.to(phi.device) for part in step.values())  # type: ignore[union-attr]
+            return self._forward_error(phi[left], action, phi[reached])
 
-        steps = {"left": left, "action": rollout.actions.flatten(0, 1), "reached": reached}
-        errors = of_each(error, map_obs(lambda x: x.to(phi.device), steps))
+        errors = in_pieces(error, steps.obs)[steps.ids.to(phi.device)]
         return errors.unflatten(0, rollout.shape).to(rollout.rewards.device)
 
     def update(self, rollout: Rollout) -> dict[str, float]:
         """Metrics: `loss`, the sum of `forward_loss` and `inverse_loss`, and the inverse model's of `objectives`."""
-        views, left, reached = transitions(rollout)
-        actions, steps = rollout.actions.flatten(0, 1), []
-        for index in (drawn.to(actions.device) for drawn in self.shuffle.draw(len(actions))):
-            seen, where = views.among(torch.cat([left[index], reached[index]]))
+        views, steps = self._steps(rollout)
+        taken = []
+        for index in self.shuffle.draw(len(steps.ids)):
+            different, which = steps.among(steps.ids[index.to(steps.ids.device)])
+            left, actions, reached = take(steps.obs, different).values()  # type: ignore[union-attr]
+            seen, where = views.among(torch.cat([left, reached]))
             phi = self._phi(take(views.obs, seen)).index_select(0, where.to(self.shuffle.stream.device))
-            losses = self._losses(*phi.chunk(2), actions[index])
+            losses = self._losses(*phi.chunk(2), actions, which.to(phi.device))
             descend(self.optimiser, losses["loss"])
-            steps.append(losses)
-        return to_floats({name: torch.stack([step[name].detach() for step in steps]).mean() for name in steps[0]})
+            taken.append(losses)
+        return to_floats({name: torch.stack([step[name].detach() for step in taken]).mean() for name in taken[0]})
+
+    @staticmethod
+    def _steps(rollout: Rollout) -> tuple[Distinct, Distinct]:
+        """A rollout's different views, and its different steps: {view left, action, view reached}."""
+        views, left, reached = transitions(rollout)
+        return views, Distinct({"left": left, "action": rollout.actions.flatten(0, 1), "reached": reached})
 
     def _phi(self, obs: Obs) -> Tensor:
         """[M, D]"""
@@ -92,12 +100,14 @@ class ICM(IntrinsicReward):
         predicted = self.forward_model(torch.cat([phi, self.actions.vector(actions)], -1))
         return 0.5 * (predicted - phi_next).square().mean(-1)
 
-    def _losses(self, phi: Tensor, phi_next: Tensor, actions: Tensor) -> dict[str, Tensor]:
+    def _losses(self, phi: Tensor, phi_next: Tensor, actions: Tensor, which: Tensor) -> dict[str, Tensor]:
+        """Means over steps [M], of which `which` tells the row of phi, phi_next and actions."""
         actions = actions.to(self.shuffle.stream.device)
-        forward = self._forward_error(phi.detach(), actions, phi_next.detach()).mean()
+        forward = self._forward_error(phi.detach(), actions, phi_next.detach()).index_select(0, which).mean()
         if self.inverse is None:
             return {"loss": forward, "forward_loss": forward}
-        predicted = self.inverse(torch.cat([phi, phi_next], -1))
+        predicted = self.inverse(torch.cat([phi, phi_next], -1)).index_select(0, which)
+        actions = actions.index_select(0, which)
         inverse = self.actions.loss(predicted, actions)
         losses = {"loss": forward + inverse, "forward_loss": forward, "inverse_loss": inverse}
         return losses | self.actions.metrics(predicted, actions)

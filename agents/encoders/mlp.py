@@ -10,8 +10,7 @@ from typing import Annotated
 from gymnasium import spaces
 from pydantic import Field
 from stable_baselines3.common.preprocessing import get_flattened_obs_dim, is_image_space, preprocess_obs
-from torch import Tensor, cat
-from torch.nn import functional as F
+from torch import Tensor, cat, eye
 
 from agents.encoders import Encoder
 from agents.layers import dense_layers
@@ -32,8 +31,8 @@ def flatten(obs: Obs, space: spaces.Space) -> Tensor:
 def _flat(part: Tensor, space: spaces.Space) -> Tensor:
     """SB3's preprocessing of one part; the two commonest kinds without its detours, which cost as much as a layer."""
     if isinstance(space, spaces.Discrete):
-        return F.one_hot(part.long().reshape(-1), int(space.n)).float()
-    if isinstance(space, spaces.Box) and not is_image_space(space):
+        return eye(int(space.n), device=part.device).index_select(0, part.long().reshape(-1))
+    if isinstance(space, spaces.Box) and not (space.high.flat[0] == 255 and is_image_space(space)):
         return part.flatten(1).float()
     ready = preprocess_obs(part, space)
     assert isinstance(ready, Tensor)

@@ -71,7 +71,7 @@ def test_bonus_equals_half_the_mean_squared_error_in_float64(actions: spaces.Spa
 def test_the_forward_loss_does_not_train_the_encoder() -> None:
     icm, data = ICM(context(DISCRETE)), consistent(world(DISCRETE))
     obs, after, actions = data.obs.flatten(0, 1), data.next_obs.flatten(0, 1), data.actions.flatten()
-    losses = icm._losses(icm.encoder(obs), icm.encoder(after), actions)
+    losses = icm._losses(icm.encoder(obs), icm.encoder(after), actions, torch.arange(len(actions)))
     parameters = list(icm.encoder.parameters())
     assert all(
         g is None for g in torch.autograd.grad(losses["forward_loss"], parameters, allow_unused=True, retain_graph=True)
