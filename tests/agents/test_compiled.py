@@ -77,6 +77,23 @@ def test_the_loss_and_its_gradient_are_the_papers(heads: int, normalise: bool, s
     torch.testing.assert_close(outputs.grad.double(), gradient, rtol=1e-4, atol=1e-6)  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("heads", [1, 2])
+def test_steps_that_saw_the_same_view_add_their_gradients(heads: int) -> None:
+    outputs, data = arrays(heads, 0)
+    where = torch.randint(10, (32,), generator=torch.Generator().manual_seed(1))
+    views, coefs = outputs[:12], torch.tensor([0.5, 0.25], dtype=torch.float64)[:heads]  # nobody saw the last two
+    exact = views.double().requires_grad_()
+    wanted, terms = literal(exact[where], data, coefs, 0.01, 0.2, True)
+    wanted.backward()
+    index = data.pop("index")
+    of = Surrogate(**data, clip_range=0.2, ent_coef=0.01, value_coefs=coefs, normalise=True)
+    stats = of.no_stats()
+    gradient, loss = of.gradient(views, where, index, stats)
+    assert loss.item() == pytest.approx(wanted.item(), rel=1e-5)
+    assert stats.tolist() == pytest.approx([term.item() for term in terms], rel=1e-4, abs=1e-6)
+    torch.testing.assert_close(gradient.double(), exact.grad, rtol=1e-4, atol=1e-6)
+
+
 def test_sampling_is_torchs_multinomial() -> None:
     torch.manual_seed(0)
     outputs = torch.randn(500, A + 2) * 2
@@ -121,6 +138,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "pre-training": {"intrinsic": Counts, "objective": lambda c: InverseDynamics(c, mode="frozen", pretrain_steps=256)},
     "layers of heads": {"network": {"net_arch": [16]}},
     "another encoder": {"encoder": Mlp, "intrinsic": Counts},
+    "SB3's standard network": {"encoder": Flat, "network": {"net_arch": [64, 64]}, "learning_rate": 1e-3},
+    "a given encoder": {"freeze_encoder": True},
     "a limit of divergence": {"target_kl": 3e-3},
 }
 

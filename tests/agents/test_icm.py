@@ -25,6 +25,17 @@ class Encoder(BaseFeaturesExtractor):
         return self.net(observations)
 
 
+class Whole(BaseFeaturesExtractor):
+    """Integers, as they are, through a layer."""
+
+    def __init__(self, space: spaces.Space, size: int) -> None:
+        super().__init__(space, 8)
+        self.net = nn.Sequential(nn.Linear(size, 8), nn.Tanh())
+
+    def forward(self, observations: torch.Tensor) -> torch.Tensor:
+        return self.net(observations.float())
+
+
 def context(actions: spaces.Space) -> Context:
     return Context(SPACE, actions, 4, Encoder)
 
@@ -92,6 +103,23 @@ def test_both_models_learn_the_world(actions: spaces.Space) -> None:
     if actions is DISCRETE:
         assert last["accuracy"] > 0.9
         assert 1 / 3 <= last["chance"] < 0.5
+
+
+def test_equal_steps_are_learned_as_often_as_they_were_made() -> None:
+    space = spaces.Box(0, 2, (3,), np.uint8)
+    torch.manual_seed(0)
+    icm = ICM(Context(space, DISCRETE, 4, lambda: Whole(space, 3)))
+    parameters, g = list(icm.parameters()), torch.Generator().manual_seed(1)
+    obs, after = torch.randint(2, (2, 64, 4, 3), generator=g).byte()
+    ends, never = torch.ones(64, 4, dtype=torch.bool), torch.zeros(64, 4, dtype=torch.bool)
+    data = Rollout(obs, torch.randint(3, (64, 4), generator=g), after, torch.zeros(64, 4), ends, never)
+    phi, phi_next = icm.encoder(obs.flatten(0, 1)), icm.encoder(after.flatten(0, 1))
+    wanted = icm._losses(phi, phi_next, data.actions.flatten(), torch.arange(256))
+    gradients = torch.autograd.grad(wanted["loss"], parameters)
+    metrics = icm.update(data)
+    assert metrics == pytest.approx({name: value.item() for name, value in wanted.items()}, rel=1e-4)
+    for p, gradient in zip(parameters, gradients, strict=True):
+        torch.testing.assert_close(p.grad, gradient, rtol=1e-3, atol=1e-6)
 
 
 def test_random_features_stay_as_they_were_made_and_have_no_inverse_model() -> None:

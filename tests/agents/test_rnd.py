@@ -8,8 +8,9 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.torch_layers import FlattenExtractor
 
+from agents.adam import Adam
 from agents.context import Context
-from agents.curiosity._batches import before_and_after
+from agents.curiosity._batches import before_and_after, descend
 from agents.curiosity._distillation import Whitening
 from agents.curiosity.rnd import RND
 from agents.rollout import Rollout
@@ -99,6 +100,21 @@ def test_the_learned_share_is_that_of_32_environments(n_envs: int, proportion: f
     assert max(map(len, batches)) - min(map(len, batches)) <= 1
     assert max(map(len, batches)) <= 1024
     assert not torch.equal(index, torch.cat(shuffle.draw(4000)))
+
+
+def test_equal_views_are_learned_as_often_as_they_were_seen() -> None:
+    space = spaces.Box(0, 3, (3,), np.uint8)
+    torch.manual_seed(0)
+    rnd = RND(Context(space, spaces.Discrete(2), 4, lambda: Symbols(space)), lr=1e-2, width=8)
+    plain, data = deepcopy(rnd), rollout(torch.randint(3, (50, 4, 3), dtype=torch.uint8))
+    network, losses = plain.networks, []
+    for index in network.shuffle.draw(200):
+        loss = network.difference(data.next_obs.flatten(0, 1)[index]).square().mean()
+        descend(Adam(network.predictor.parameters(), 1e-2), loss)
+        losses.append(loss.item())
+    assert rnd.update(data)["loss"] == pytest.approx(np.mean(losses), rel=1e-4)
+    for a, b in zip(rnd.networks.parameters(), network.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
 
 def test_learning_leaves_the_generator_of_the_run_alone() -> None:
