@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from llvmlite import ir
+from llvmlite import ir  # type: ignore[import-untyped]
 from numba import carray, njit, types
 from numba.extending import intrinsic
 from torch import Tensor
@@ -69,15 +69,16 @@ def _move(
                 x[d] -= step * m[d] / (np.sqrt(v[d]) * inverse + small)
 
 
-@intrinsic
-def _floats(_typing: Any, address: Any) -> Any:
-    """The float32 numbers that begin at an address."""
+def _at(_typing: Any, address: Any) -> Any:
+    """The float32 numbers that begin at an address, for compiled code."""
 
     def point(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         return builder.inttoptr(arguments[0], ir.FloatType().as_pointer())
 
     return types.CPointer(types.float32)(address), point
 
+
+_floats: Any = intrinsic(_at)
 
 GRAD, THETA, MEAN, SQUARE, STEP, ROWS, COLUMNS, FIRST = range(8)  # FIRST: of a parameter's rows in `alive`
 
@@ -127,7 +128,7 @@ class Adam(torch.optim.Adam):
             self._known = []
         elif params:
             self._locate(params)
-            self._places[:, GRAD] = [p.grad.data_ptr() for p in params]  # type: ignore[union-attr]
+            self._places[:, GRAD] = [p.grad.data_ptr() for p in params]
             options = np.array([(float(group["lr"]), *group["betas"], group["eps"]) for _, group in given])
             _advance(self._places, options, self._alive, max_norm)
 

@@ -140,7 +140,7 @@ class Trunk:
             add_gradient(
                 rows.numpy(), counts.numpy(), grad.numpy(), out.numpy(), self.table.zero_().numpy(), bias.numpy()
             )
-            self.encoder.weight.grad, self.encoder.bias.grad = self.table, bias  # type: ignore[assignment]
+            self.encoder.weight.grad, self.encoder.bias.grad = self.table, bias
 
 
 def fits(encoder: nn.Module) -> bool:

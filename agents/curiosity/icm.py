@@ -65,7 +65,7 @@ class ICM(IntrinsicReward):
         phi = in_pieces(self._phi, views.obs)
 
         def error(step: Obs) -> Tensor:
-            left, action, reached = (part.to(phi.device) for part in step.values())  # type: ignore[union-attr]
+            left, action, reached = (part.to(phi.device) for part in step.values())
             return self._forward_error(phi[left], action, phi[reached])
 
         errors = in_pieces(error, steps.obs)[steps.ids.to(phi.device)]
@@ -77,10 +77,11 @@ class ICM(IntrinsicReward):
         taken = []
         for index in self.shuffle.draw(len(steps.ids)):
             different, which = steps.among(steps.ids[index.to(steps.ids.device)])
-            left, actions, reached = take(steps.obs, different).values()  # type: ignore[union-attr]
+            left, actions, reached = take(steps.obs, different).values()
             seen, where = views.among(torch.cat([left, reached]))
             phi = self._phi(take(views.obs, seen)).index_select(0, where.to(self.shuffle.stream.device))
-            losses = self._losses(*phi.chunk(2), actions, which.to(phi.device))
+            before, after = phi.chunk(2)
+            losses = self._losses(before, after, actions, which.to(phi.device))
             descend(self.optimiser, losses["loss"])
             taken.append(losses)
         return to_floats({name: torch.stack([step[name].detach() for step in taken]).mean() for name in taken[0]})

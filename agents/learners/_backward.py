@@ -7,6 +7,8 @@ holds the two together.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -32,12 +34,13 @@ class Backward:
         self.through_encoder = through_encoder
         self.n_actions = int(policy.action_space.n)  # type: ignore[attr-defined]
         self.trunk = Trunk(policy.features_extractor)
+        action_net: Any = policy.action_net
         pi, vf = layers_of(policy.mlp_extractor.policy_net), layers_of(policy.mlp_extractor.value_net)
         assert pi is not None and vf is not None
         if pi or vf:
-            self.heads = [Stack([*pi, Layer([policy.action_net], None)]), Stack([*vf, Layer(policy.value_nets, None)])]
+            self.heads = [Stack([*pi, Layer([action_net], None)]), Stack([*vf, Layer(policy.value_nets, None)])]
         else:
-            self.heads = [Stack([Layer([policy.action_net, *policy.value_nets], None)])]
+            self.heads = [Stack([Layer([action_net, *policy.value_nets], None)])]
         for parameter in policy.parameters():
             parameter.grad = None
         self.distinct = Distinct(obs)
