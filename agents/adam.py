@@ -10,6 +10,7 @@ touching it is the same result, and in a lookup table most rows are such.
 
 from __future__ import annotations
 
+import inspect
 import math
 import operator
 from typing import Any
@@ -109,6 +110,12 @@ def _advance(places: np.ndarray, options: np.ndarray, alive: np.ndarray, max_nor
 class Adam(torch.optim.Adam):
     """`torch.optim.Adam(fused=True)` with `step` compiled for float32 parameters on the CPU."""
 
+    # torch wraps these to hide them from its compiler, which it imports for that: 900 modules that nobody here uses.
+    add_param_group = inspect.unwrap(torch.optim.Adam.add_param_group)
+    state_dict = inspect.unwrap(torch.optim.Adam.state_dict)
+    zero_grad = inspect.unwrap(torch.optim.Adam.zero_grad)
+    _restore = inspect.unwrap(torch.optim.Adam.load_state_dict)
+
     def __init__(self, params: Any, lr: float = 1e-3, **options: Any) -> None:
         super().__init__(params, lr, fused=True, **options)
         self._known: list[Tensor] = []  # parameters with a gradient, to which `_places` and `_alive` belong
@@ -159,7 +166,7 @@ class Adam(torch.optim.Adam):
         )
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        super().load_state_dict(state_dict)
+        self._restore(state_dict)
         self._known = []
 
 
