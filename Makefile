@@ -9,13 +9,17 @@ export OMP_NUM_THREADS := 1
 
 PIP = $(BIN)/pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
 
+FIRST = random ppo+noveld+inverse bc:labels=64 --env MiniGrid-MultiRoom-N4-S5-v0 --seeds 1 --steps 256
+
 install: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one: make PYTHON=python3.11")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) --editable .
-	SANDBOX_PRELOAD=MiniGrid-MultiRoom-N4-S5-v0 $(BIN)/python -m sandbox._preload  # compiles once, half a minute
+	@echo "a first, tiny study: it compiles what the demo needs, half a minute, once"
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/sandbox compare $(FIRST) --out $(VENV)/first >$(VENV)/first.log 2>&1 \
+		|| { cat $(VENV)/first.log; exit 1; }
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.installed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import traceback
@@ -39,7 +40,9 @@ def main() -> None:
         code = 1
     if code == 130:
         print("stopped by Ctrl-C; what was saved stays", file=sys.stderr)
-    sys.exit(_flush(code))
+    code = _flush(code)
+    gc.freeze()  # else Python's last collection looks at every object of torch's, for half a second
+    sys.exit(code)
 
 
 def _open_streams() -> None:

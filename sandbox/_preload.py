@@ -1,11 +1,12 @@
 """What the server that forks a study's workers loads once: libraries, the level pool, compiled code from its cache.
 
-Forty short runs would each spend about a second on it. `make install` calls it too, so that the first run need not
-compile. Nothing here may start a thread (a fork would lose it), so no gradient is computed.
+Forty short runs would each spend about a second on it. Nothing here may start a thread (a fork would lose it), so no
+gradient is computed.
 """
 
 from __future__ import annotations
 
+import gc
 import os
 from contextlib import suppress
 from typing import Any
@@ -80,6 +81,7 @@ def _warm_learner(policy: MlpPolicy, obs: Obs) -> None:
 
 
 torch.set_num_threads(1)
-for _id in os.environ.get(WORLDS, "").split():
+for _id in filter(vector.is_batched, os.environ.get(WORLDS, "").split()):
     with suppress(Exception):  # only time would be lost; the runs themselves tell what is wrong
         warm(_id)
+gc.freeze()  # a collection in a worker would write to, and so copy, every page that it shares with the others

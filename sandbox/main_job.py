@@ -110,6 +110,8 @@ def compare(study_: Study, out: Path, jobs: int | None, output: str, dry_run: bo
     Raises:
         StudyIncomplete: some runs failed; the table is printed all the same.
     """
+    if not dry_run:  # it imports what the workers need while this process checks what is asked for
+        studies.start_server([] if study_.world.kwargs else study_.envs)
     experiments = study_.experiments()
     workers = jobs or study_.jobs or studies.default_jobs()
     if dry_run:

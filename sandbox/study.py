@@ -10,10 +10,10 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from multiprocessing import forkserver
+from multiprocessing import connection, forkserver
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from sandbox.runs import Run
 from sandbox.signals import StopCheck
 
 GRACE = 60.0  # seconds that a stopped worker has to reach its next safe point
+GLANCE = 0.2  # seconds between two looks at what the user may see or ask
 
 # One thread per worker: on networks this small a second one gains little and costs much on shared cores. And the
 # current folder must not come first in the server's path: the user's may hold an `envs` of its own.
@@ -73,11 +74,13 @@ def execute(
     waiting = [job for job in jobs if job.state == "waiting"]
     running: list[Job] = []
     if waiting:
-        _start_server(waiting)
+        start_server(job.experiment.world.id for job in waiting if not job.experiment.world.kwargs)
     try:
         while waiting or running:
             while waiting and len(running) < workers and should_stop() is None:
                 running.append(_start(context, waiting.pop(0), command))
+            watch(jobs)
+            connection.wait([job.process.sentinel for job in running], GLANCE)
             for job in [job for job in running if not job.process.is_alive()]:
                 running.remove(job)
                 _finish(job)
@@ -87,7 +90,6 @@ def execute(
                 _stop(running)
                 watch(jobs)
                 raise stop
-            time.sleep(0.05)
     except BaseException:  # a second Ctrl-C: without this Python would wait at its exit for every worker
         for job in running:
             if job.process is not None:
@@ -95,13 +97,11 @@ def execute(
         raise
 
 
-def _start_server(waiting: list[Job]) -> None:
-    """Start the process that workers are forked from, if it is not there yet."""
-    from envs.vector import is_batched
-
+def start_server(env_ids: Iterable[str]) -> None:
+    """Start the process that workers are forked from, if it is not there yet; it gets ready for these worlds while the
+    caller does something else."""
     forkserver.set_forkserver_preload(["sandbox._preload"])
-    plain = [job.experiment.world.id for job in waiting if not job.experiment.world.kwargs]
-    worlds = " ".join(dict.fromkeys(name for name in plain if is_batched(name)))
+    worlds = " ".join(dict.fromkeys(env_ids))
     # It inherits that Ctrl-C is ignored: else one that comes while it imports torch would end it and every run.
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
