@@ -5,12 +5,17 @@ Every copy plays a fixed number of episodes, so that short episodes are not coun
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import torch
+from stable_baselines3.common.utils import obs_as_tensor
 
+from agents.learners._actor import Actor
+from agents.learners._actor import fits as actor_fits
+from agents.learners._policy import TwoHeads
 from agents.vec_env import GymnasiumVecEnv
 from envs import vector
 from sandbox.config import Experiment
@@ -26,6 +31,9 @@ class Predictor(Protocol):
     def predict(
         self, observation: Any, state: Any = None, episode_start: np.ndarray | None = None, deterministic: bool = False
     ) -> tuple[np.ndarray, Any]: ...
+
+
+Choose = Callable[[Any, Any, np.ndarray], tuple[np.ndarray, Any]]  # (obs, state, episode_start) -> (actions, state)
 
 
 @dataclass(frozen=True)
@@ -71,10 +79,10 @@ class Evaluator:
         quota = np.full(n, self.episodes // n) + (np.arange(n) < self.episodes % n)
         done: list[list[dict[str, Any]]] = [[] for _ in range(n)]
         obs = self.vec.begin(vector.reset(self.env, np.random.SeedSequence([self.seed, STREAM])))
-        state, starts = None, np.ones(n, bool)
+        choose, state, starts = self._choose(predictor), None, np.ones(n, bool)
         idle = 0
         while any(len(d) < q for d, q in zip(done, quota, strict=True)):
-            actions, state = predictor.predict(obs, state, starts, self.deterministic)
+            actions, state = choose(obs, state, starts)
             obs, _, starts, infos = self.vec.step(actions)
             idle = 0 if starts.any() else idle + 1
             if idle == LONGEST:
@@ -93,6 +101,19 @@ class Evaluator:
             [info["is_success"] for info in played] if known else None,
             self.levels,
         )
+
+    def _choose(self, predictor: Predictor) -> Choose:
+        """What samples the actions: a policy of the kind that is compiled in the compiled form that training acts by,
+        any other predictor itself."""
+        policy = getattr(predictor, "policy", predictor)
+        if self.deterministic or not isinstance(policy, TwoHeads) or not actor_fits(policy):
+            return lambda obs, state, starts: predictor.predict(obs, state, starts, self.deterministic)
+        actor, device = Actor(policy, self.env.num_envs), policy.device
+
+        def choose(obs: Any, _state: Any, _starts: np.ndarray) -> tuple[np.ndarray, None]:
+            return actor.act(obs_as_tensor(obs, device))[0].numpy(), None
+
+        return choose
 
     def close(self) -> None:
         self.vec.close()
