@@ -52,16 +52,20 @@ class InverseDynamics(Objective):
         `chance`, the loss of the minibatch's mean action."""
         device = next(self.parameters()).device
         obs, actions, next_obs = rollout.at(index)
-        both = encoder(map_obs(lambda x: x.to(device), _stack(obs, next_obs)))  # one pass costs less than two
-        predicted, actions = self.head(torch.cat(both.chunk(2), -1)), actions.to(device)
+        features = encoder(map_obs(lambda x: x.to(device), _pairs(obs, next_obs)))  # one pass costs less than two
+        predicted, actions = self.head(features.reshape(len(actions), -1)), actions.to(device)
         loss = self.actions.loss(predicted, actions)
         return loss, to_floats({"loss": loss} | self.actions.metrics(predicted, actions))
 
 
-def _stack(obs: Obs, next_obs: Obs) -> Obs:
-    """[M, ...] and [M, ...] -> [2M, ...]"""
+def _pairs(obs: Obs, next_obs: Obs) -> Obs:
+    """[M, ...] and [M, ...] -> [2M, ...], s_t and s_{t+1} in turns: their features lie side by side without a copy."""
     if isinstance(obs, dict) and isinstance(next_obs, dict):
-        return {name: torch.cat([obs[name], next_obs[name]]) for name in obs}
+        return {name: _in_turns(obs[name], next_obs[name]) for name in obs}
     assert isinstance(obs, Tensor)
     assert isinstance(next_obs, Tensor)
-    return torch.cat([obs, next_obs])
+    return _in_turns(obs, next_obs)
+
+
+def _in_turns(a: Tensor, b: Tensor) -> Tensor:
+    return torch.stack([a, b], 1).flatten(0, 1)
