@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 
-import sandbox.worker  # noqa: F401 - imported for its imports
 from agents.adam import Adam
 from agents.context import Context
 from agents.curiosity.counts import Counts
@@ -27,6 +26,7 @@ from agents.learners._policy import MlpPolicy
 from agents.rollout import Obs, Rollout, flatten_obs, map_obs
 from envs import vector
 from envs.batched import BatchedWorld
+from sandbox import worker
 
 NETWORK: dict[str, Any] = {"features_extractor_class": Symbolic, "net_arch": [], "optimizer_class": Adam}
 WORLDS = "SANDBOX_PRELOAD"  # environment variable: ids of the study's worlds, separated by spaces
@@ -81,6 +81,7 @@ def _warm_learner(policy: MlpPolicy, obs: Obs) -> None:
 
 
 torch.set_num_threads(1)
+worker.own_versions()
 for _id in filter(vector.is_batched, os.environ.get(WORLDS, "").split()):
     with suppress(Exception):  # only time would be lost; the runs themselves tell what is wrong
         warm(_id)

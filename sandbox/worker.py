@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import warnings
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from contextlib import redirect_stdout
 from multiprocessing import parent_process
 from pathlib import Path
+from typing import Any
 
 from agents.faults import EnvironmentFault, NonFinite
 from sandbox import runs
@@ -68,9 +70,15 @@ def translate(error: Exception) -> SandboxError:
     return SandboxError(f"unexpected {type(error).__name__}: {error} (please report it; --debug shows where)")
 
 
+@functools.cache
+def own_versions() -> dict[str, Any]:
+    """Those of this process; a study's workers inherit what their server, whose code they run, has found."""
+    return runs.versions()
+
+
 def _check_versions(run: Run, warn: Callable[[str], None]) -> None:
     """Record where this run is made; a resume on other versions goes on, but says that it is no exact one."""
-    now = runs.versions()
+    now = own_versions()
     if run.versions_file.exists():
         before = runs.read_json(run.versions_file)
         changed = sorted(key for key in now.keys() | before.keys() if now.get(key) != before.get(key))
