@@ -8,9 +8,11 @@ minigrid.
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    from envs.minigrid.levels import Pool
     from envs.minigrid.world import MiniGridWorld
 
 # A literal, so that it can be read without an import.
@@ -137,11 +139,18 @@ def make(
     Raises:
         ValueError: for an id outside `IDS`, an unknown split or view, or an `agent_view_size` that is not 7.
     """
-    from envs.minigrid.levels import load_pool
     from envs.minigrid.world import MiniGridWorld
 
-    pool = load_pool(env_id, kwargs, levels, eval_levels)
+    pool = _pool(env_id, levels, eval_levels, tuple(sorted(kwargs.items())))
     return MiniGridWorld(pool, num_envs, split=split, emit_labels=emit_labels, view=view, tile_size=tile_size)
+
+
+@functools.lru_cache(maxsize=4)
+def _pool(env_id: str, levels: int, eval_levels: int, kwargs: tuple[tuple[str, Any], ...]) -> Pool:
+    """Kept, because a run makes two worlds of one pool, and a study's workers inherit it."""
+    from envs.minigrid.levels import load_pool
+
+    return load_pool(env_id, dict(kwargs), levels, eval_levels)
 
 
 def mirror(env: Any, **view: Any) -> MiniGridWorld:

@@ -20,7 +20,7 @@ import zipfile
 import zlib
 from contextlib import suppress
 from dataclasses import astuple, dataclass, fields
-from functools import partial
+from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,7 @@ class Pool:
     evaluation: Levels
     note: str
 
-    @property
+    @cached_property
     def doors(self) -> int:
         """Most doors in any level."""
         kinds = [(levels.grids >> 3) & 15 for levels in (self.train, self.evaluation)]
