@@ -29,7 +29,7 @@ class Process:
         command = [str(python), "-m", "benchmarks.contender", contender.name]
         self.contender = contender
         self.process = subprocess.Popen(command, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        self.ready = self._answer()  # when it is warm
+        self.ready = self.answer()  # when it is warm
 
     def __enter__(self) -> Process:
         return self
@@ -39,12 +39,17 @@ class Process:
 
     def turn(self) -> dict[str, float]:
         """Seconds of one measurement."""
+        self.begin()
+        return self.answer()
+
+    def begin(self) -> None:
+        """Let it run one measurement."""
         assert self.process.stdin is not None
         self.process.stdin.write(f"{self.contender.steps}\n")
         self.process.stdin.flush()
-        return self._answer()
 
-    def _answer(self) -> dict[str, Any]:
+    def answer(self) -> dict[str, Any]:
+        """What it says when it is ready, or at the end of the measurement that has begun."""
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:

@@ -142,6 +142,8 @@ def jobs_table(found: dict[str, Any]) -> tuple[list[str], Rows]:
     rows: Rows = [(f"seconds, --jobs {jobs}", number(t["median"]), span(t), "") for jobs, t in found["seconds"].items()]
     efficiency = found["efficiency"] | {"target": found["target"]}
     rows.append(("efficiency", number(efficiency["median"]), span(efficiency), target(efficiency, "{:g}")))
+    if bare := found.get("bare"):
+        rows.append(("efficiency of two bare learners", number(bare["median"]), span(bare), ""))
     return names, rows
 
 
@@ -161,7 +163,8 @@ NOTES = {
     "nothing but new views and say how much a process's peak grows.",
     "jobs": "Efficiency = t(one job) / (2 t(two jobs)), by the wall clock from the command's start to its end, of a "
     "study of two runs: 1 where two runs at once take half the time of one after the other. It says something only "
-    "on a machine with two cores free.",
+    "on a machine with two cores free. Two bare learners, warm and without start, files and evaluations, say what the "
+    "machine allows: the cores share caches, memory and clock.",
     "limit": "Counted for each environment step: a multiply and an add for each weight of the hidden layer (128 x 128) "
     f"and of the heads (128 x 9); one forward pass to act ({products.forward_flops():,} FLOPs), and in each of "
     f"{products.EPOCHS} epochs a forward pass and a backward pass of twice its cost. Not counted: the first layer (a "

@@ -8,10 +8,12 @@ import tempfile
 import time
 from typing import Any
 
-from benchmarks.interleave import spread
-from benchmarks.table import KEYCORRIDOR, MULTIROOM
+from benchmarks.interleave import Process, spread
+from benchmarks.table import CONTENDERS, KEYCORRIDOR, MULTIROOM
 
 AGENT = "ppo+counts"
+LEARNER = CONTENDERS["ppo+counts loop"]  # the same agent and world, without start, files and evaluations
+TURNS = 5  # of one learner alone and two at once, in each round
 IMPORTS = "import torch, numba, gymnasium, stable_baselines3, minigrid, tensorboard"
 TRAIN = "from sandbox.cli import app; app({arguments!r}, standalone_mode=False)"
 # Random keys: every one is a new view, the worst that can happen to the table.
@@ -62,10 +64,26 @@ def compare_seconds(steps: int, jobs: int) -> float:
         return time.perf_counter() - start
 
 
+def two_learners(turns: int) -> list[float]:
+    """t(one) / t(two at once) of bare learners that are warm: the efficiency that the machine allows, one a turn."""
+    found = []
+    with Process(LEARNER) as one, Process(LEARNER) as other:
+        for _ in range(turns):
+            alone = [process.turn()["wall"] for process in (one, other)]
+            one.begin()
+            other.begin()
+            found.append(sum(alone) / (2 * max(one.answer()["wall"], other.answer()["wall"])))
+    return found
+
+
 def jobs(steps: int, rounds: int) -> dict[str, Any]:
     """Efficiency = t(one job) / (2 t(two jobs)): 1 where two runs at once take half the time of one after the other."""
-    times = [{jobs: compare_seconds(steps, jobs) for jobs in (1, 2)} for _ in range(rounds)]
+    times, bare = [], []
+    for _ in range(rounds):
+        times.append({jobs: compare_seconds(steps, jobs) for jobs in (1, 2)})
+        bare += two_learners(TURNS)
     efficiency = spread([pair[1] / (2 * pair[2]) for pair in times])
     seconds = {str(jobs): spread([pair[jobs] for pair in times]) for jobs in (1, 2)}
     command = f"sandbox compare {AGENT} --env {MULTIROOM} --seeds 2 --steps {steps} --jobs 1|2"
-    return {"study": command, "rounds": rounds, "seconds": seconds, "efficiency": efficiency, "target": 0.9}
+    found = {"study": command, "rounds": rounds, "seconds": seconds, "efficiency": efficiency, "target": 0.9}
+    return found | {"bare": spread(bare)}

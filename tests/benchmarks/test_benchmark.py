@@ -122,6 +122,29 @@ def test_a_failed_process_has_no_peak() -> None:
         whole_runs.peak_mb("raise SystemExit('told why')")
 
 
+class HalfSpeed:
+    """A process that takes a second alone, and two seconds, or less, where another has begun beside it."""
+
+    seconds = iter([2.0, 1.5])
+
+    def __init__(self, contender: table.Contender) -> None: ...
+    def __enter__(self) -> HalfSpeed:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+    def begin(self) -> None: ...
+    def turn(self) -> dict[str, float]:
+        return {"wall": 1.0}
+
+    def answer(self) -> dict[str, float]:
+        return {"wall": next(self.seconds)}
+
+
+def test_two_learners_take_as_long_as_the_slower(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(whole_runs, "Process", HalfSpeed)
+    assert whole_runs.two_learners(1) == [0.5]
+
+
 def fake_group(group: table.Group) -> dict[str, Any]:
     all_times = {one.name: times(1.0, 2.0, 4.0) for one in group.contenders}
     ready: dict[str, Any] = {
