@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from pydantic import Field
+from torch.nn import functional as F
 
 from agents.context import Context
 from agents.supervised import MakeLabelled, Supervised, copies_for
@@ -47,11 +48,13 @@ class BehaviourCloning(Supervised):
         actions = data.answers["action"].to(torch.float32 if self._continuous else torch.int64)
         train, held_out = split(data.episodes, self.held_out, np.random.default_rng(seed))
         policy = self.policy
-        device = policy.device
+        device, space = policy.device, self.context.action_space
 
         def loss(index: torch.Tensor) -> torch.Tensor:
-            views = policy.obs_to_device(take(data.obs, index))
-            return -policy.evaluate(views, actions[index].to(device), detach_encoder=False)[1].mean()
+            views, told = policy.obs_to_device(take(data.obs, index)), actions[index].to(device)
+            if isinstance(space, spaces.Discrete):
+                return F.cross_entropy(policy.outputs(views)[:, : space.n], told)
+            return -policy.evaluate(views, told, detach_encoder=False)[1].mean()
 
         options = {"batch_size": self.batch_size, "max_epochs": self.max_epochs, "patience": self.patience}
         policy.set_training_mode(True)
