@@ -26,9 +26,12 @@ from sandbox.signals import StopCheck
 GRACE = 60.0  # seconds that a stopped worker has to reach its next safe point
 GLANCE = 0.2  # seconds between two looks at what the user may see or ask
 
-# One thread per worker: on networks this small a second one gains little and costs much on shared cores. And the
-# current folder must not come first in the server's path: the user's may hold an `envs` of its own.
-SERVER_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PYTHONSAFEPATH": "1"}
+# One thread per worker: on networks this small a second one gains little and costs much on shared cores. The
+# current folder must not come first in the server's path: the user's may hold an `envs` of its own. And glibc shall
+# keep freed memory: else it goes back to the system and comes again, page by page, with every rollout.
+SERVER_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PYTHONSAFEPATH": "1"} | {
+    name: str(2**28) for name in ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_")
+}
 
 
 @dataclass
