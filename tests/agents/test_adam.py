@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -115,3 +117,20 @@ def test_what_is_not_compiled_is_torchs(options: Any) -> None:
         advance(theirs, their_optimiser, step, 0.5)
     for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_torch_s_compiler_is_never_imported() -> None:
+    """It takes longer to import than all that a run needs."""
+    code = """
+import sys, torch
+from agents.adam import Adam
+p = torch.nn.Parameter(torch.ones(3))
+optimiser = Adam([p])
+optimiser.add_param_group({"params": [torch.nn.Parameter(torch.ones(2))]})
+p.square().sum().backward()
+optimiser.step(max_norm=1.0)
+optimiser.zero_grad()
+optimiser.load_state_dict(optimiser.state_dict())
+sys.exit("torch._dynamo" in sys.modules)
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -26,6 +26,12 @@ def assert_equal(left, right, where="step"):
         assert left.dtype == right.dtype, where
 
 
+def test_worlds_of_one_pool_share_its_levels():
+    first, other = (make("MiniGrid-UnlockPickup-v0", n, max_steps=17, **SMALL) for n in (2, 3))
+    assert first.levels is other.levels
+    assert make("MiniGrid-UnlockPickup-v0", 2, max_steps=18, **SMALL).levels is not first.levels
+
+
 @pytest.mark.parametrize("env_id", ["MiniGrid-LavaCrossingS9N3-v0", "MiniGrid-UnlockPickup-v0"])
 @pytest.mark.parametrize("split", ["train", "eval"])
 def test_fast_step_equals_the_generic_one(env_id, split):

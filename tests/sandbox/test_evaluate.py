@@ -13,10 +13,12 @@ import pytest
 import torch
 from gymnasium import spaces
 
+from agents.learners._policy import MlpPolicy
 from sandbox import evaluate
 from sandbox.config import Experiment, World, build
 from sandbox.errors import EnvironmentFailed
 from sandbox.evaluate import Evaluator
+from sandbox.plan import plan, policy_kwargs
 from sandbox.runs import find_runs
 
 Call = Callable[..., Any]
@@ -49,6 +51,19 @@ def make_uneven(**kwargs: Any) -> gym.Env:
 
 if "Uneven-v0" not in gym.registry:
     gym.register("Uneven-v0", entry_point=make_uneven)
+
+
+@pytest.mark.parametrize("env_id", ["DeepSea-v0", "MiniGrid-Empty-5x5-v0"])
+def test_a_compiled_policy_is_evaluated_as_it_would_act_by_itself(env_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    experiment = Experiment(agent="ppo", world=World(id=env_id, levels=10, eval_levels=10), steps=10_000)
+    evaluator = Evaluator(experiment, 20, batched=True)
+    space = evaluator.env.single_observation_space, evaluator.env.single_action_space
+    torch.manual_seed(0)
+    policy = MlpPolicy(*space, lambda _progress: 1.0, **policy_kwargs(plan(experiment)))
+    assert evaluate.actor_fits(policy)
+    compiled = evaluator(policy)
+    monkeypatch.setattr(evaluate, "actor_fits", lambda _policy: False)
+    assert evaluator(policy) == compiled
 
 
 class Zeros:
