@@ -18,6 +18,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) --editable .
 	@echo "a first, tiny study: it compiles what the demo needs, half a minute, once"
+	@rm -rf $(VENV)/first
 	@PYTHONDONTWRITEBYTECODE= $(BIN)/sandbox compare $(FIRST) --out $(VENV)/first >$(VENV)/first.log 2>&1 \
 		|| { cat $(VENV)/first.log; exit 1; }
 	@touch $@
