@@ -68,7 +68,12 @@ class Features(nn.Module):
             return {
                 "loss": F.mse_loss(self.head(phi_next), self.numbers(map_obs(lambda x: x.to(self.device), next_obs)))
             }
-        predicted, actions = self.head(torch.cat([self(obs), phi_next], -1)), actions.to(self.device)
+        return self.inverse_losses(self(obs), actions.to(self.device), phi_next)
+
+    def inverse_losses(self, phi: Tensor, actions: Tensor, phi_next: Tensor) -> dict[str, Tensor]:
+        """Of features that are there already: `loss`, and the inverse model's metrics of `objectives`."""
+        assert self.head is not None
+        predicted = self.head(torch.cat([phi, phi_next], -1))
         return {"loss": self.actions.loss(predicted, actions)} | self.actions.metrics(predicted, actions)
 
     def learn(self, rollout: Rollout, optimiser: torch.optim.Optimizer) -> dict[str, float]:
