@@ -77,6 +77,19 @@ def test_memory_is_a_uniform_sample_of_all_views_of_a_life() -> None:
     assert ((shares - 100) ** 2 / 100).sum() < 28  # chi square, 9 degrees of freedom: 1 in 1000
 
 
+def test_the_sample_is_drawn_by_algorithm_r() -> None:
+    """One view after the other, with the numbers that the saved stream gives."""
+    bonus, slots = RE3(context(1), memory=1000), {}
+    for _ in range(2):
+        uniform, begin = np.random.default_rng(int(bonus.stream)).random(3000), int(bonus.met)
+        for i in range(3000):
+            slot = begin + i if begin + i < 1000 else int(uniform[i] * (begin + i + 1))
+            if slot < 1000:
+                slots[slot] = begin + i
+        bonus.update(of(torch.arange(begin, begin + 3000.0)[:, None, None].expand(-1, -1, 3)))
+    assert bonus.points[:, 0].tolist() == [slots[slot] for slot in range(1000)]
+
+
 def test_the_encoder_is_never_trained() -> None:
     assert RE3(context(1)).optimiser is None
     assert not any(p.requires_grad for p in RE3(context(1)).parameters())
