@@ -8,12 +8,16 @@ first-visit factor as in Zhang et al. 2021 (NovelD); `sqrt` is the episodic fact
 does not depend on which copy stands first in the batch, and `reward` alone never wears a view out; views are what the
 agent sees (all parts of a dict), not the simulator's full grid that the authors of RIDE and NovelD hash in MiniGrid.
 The start view of an episode counts as visited within it; N counts arrivals only.
+
+`state="full"` is privileged: it counts true states, all of the world's labels together, instead of views. Labels are
+told of the states reached only, so the state in which an episode starts is paid once when the agent comes back to it.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -28,19 +32,21 @@ class Counts(IntrinsicReward):
     """Exact visit counts of hashed views.
 
     Args:
+        state: what is counted: `view` what the agent sees; `full` the world's labels (privileged).
         episodic: factor for visits within the episode: `first` 1[N_ep = 1], `sqrt` 1/sqrt(N_ep), `none` 1.
         lifelong: multiply by 1/sqrt(1 + N).
         decimals: floats are rounded to so many places before hashing.
         max_views: lifelong memory; when full, the half with the fewest visits is forgotten.
 
     Raises:
-        ValueError: if neither factor is chosen.
+        ValueError: if neither factor is chosen; in `reward` and `update`, if `full` meets steps without labels.
     """
 
     def __init__(
         self,
         context: Context,
         *,
+        state: Literal["view", "full"] = "view",
         episodic: Literal["first", "sqrt", "none"] = "first",
         lifelong: bool = True,
         decimals: Annotated[int, Field(ge=0, le=12)] = 2,
@@ -49,12 +55,12 @@ class Counts(IntrinsicReward):
         super().__init__(context)
         if episodic == "none" and not lifelong:
             raise ValueError("counts: episodic='none' with lifelong=false pays every step the same; choose one of them")
-        self.episodic, self.decimals = episodic, decimals
+        self.state, self.episodic, self.decimals = state, episodic, decimals
         self.visits = None if episodic == "none" else EpisodicVisits(context.n_envs)
         self.counts = LifelongCounts(max_views) if lifelong else None
 
     def reward(self, rollout: Rollout) -> Tensor:
-        keys = view_keys(rollout.next_obs, self.decimals)
+        keys = self._keys(rollout)
         bonus = torch.ones(rollout.shape)
         if self.visits is not None:
             visits = torch.from_numpy(self.visits.visit(rollout, keys, self.decimals))
@@ -64,11 +70,22 @@ class Counts(IntrinsicReward):
         return bonus.to(rollout.rewards.device)
 
     def update(self, rollout: Rollout) -> dict[str, float]:
-        """Metrics: `views`, the number of different views in memory."""
+        """Metrics: `views` (or `states`), how many different ones are in memory."""
         if self.counts is None:
             return {}
-        return {"views": float(self.counts.add(view_keys(rollout.next_obs, self.decimals)))}
+        name = "views" if self.state == "view" else "states"
+        return {name: float(self.counts.add(self._keys(rollout)))}
 
     def new_episodes(self) -> None:
         if self.visits is not None:
             self.visits.new_episodes()
+
+    def _keys(self, rollout: Rollout) -> np.ndarray:
+        """[T, N] keys of what was reached. The episodic memory holds start views too: no state may have their key."""
+        if self.state == "view":
+            return view_keys(rollout.next_obs, self.decimals)
+        if not rollout.labels:
+            raise ValueError(
+                "counts: state='full' needs the world's labels, and these steps have none; use state='view'"
+            )
+        return view_keys({"": torch.ones(rollout.shape), **rollout.labels}, self.decimals)

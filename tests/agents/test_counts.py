@@ -1,6 +1,7 @@
 """Visit counts: by hand over scripted episodes, and against a literal dictionary."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -64,6 +65,39 @@ def test_episodic_square_root_and_none_by_hand() -> None:
     assert life.reward(FIRST)[:, 0].tolist() == pytest.approx([3**-0.5] * 3 + [2**-0.5, 3**-0.5])
     with pytest.raises(ValueError, match="choose one"):
         Counts(context(1), episodic="none", lifelong=False)
+
+
+def labelled(part: Rollout, cells: list) -> Rollout:
+    cell = torch.tensor(cells)
+    return replace(part, labels={"cell": cell, "lamp": torch.zeros(*cell.shape, 2)})
+
+
+def test_a_start_view_is_no_state_of_the_same_number() -> None:
+    counts = Counts(context(1), state="full", lifelong=False)
+    part = rollout([[5], [6]], [[6], [5]], [[0], [0]])
+    assert counts.reward(replace(part, labels={"cell": torch.tensor([[4], [5]])}))[:, 0].tolist() == [1, 1]
+
+
+def test_full_states_are_counted_by_their_labels_whatever_the_view() -> None:
+    """The views of FIRST and SECOND, but other states behind them."""
+    counts = Counts(context(1), state="full")
+    first, second = labelled(FIRST, [[1], [0], [1], [2], [1]]), labelled(SECOND, [[1], [2], [1]])
+    # the start state 0 was told by no label: coming back to it is paid; episode 2 begins with the fifth step
+    assert counts.reward(first)[:, 0].tolist() == [1, 1, 0, 1, 1]
+    assert counts.update(first) == {"states": 3.0}
+    assert counts.reward(second)[:, 0].tolist() == pytest.approx([0, 1 / 2**0.5, 1 / 4**0.5])
+    lamp = second.labels["lamp"].clone()
+    lamp[0, 0, 1] = 1
+    other = replace(second, labels=second.labels | {"lamp": lamp})
+    counts.new_episodes()
+    assert counts.reward(other)[0, 0] == 1  # every label makes the state
+
+
+def test_full_states_of_a_world_without_labels_are_refused() -> None:
+    counts = Counts(context(1), state="full")
+    for call in (counts.reward, counts.update):
+        with pytest.raises(ValueError, match="labels"):
+            call(FIRST)
 
 
 def test_new_episodes_forgets_the_episode_but_not_the_life() -> None:
