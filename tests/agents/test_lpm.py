@@ -1,0 +1,107 @@
+"""Learning progress: the formula, which models are compared on which steps, and that noise pays little."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from agents.context import Context
+from agents.curiosity.icm import ICM
+from agents.curiosity.lpm import LPM
+from agents.rollout import Rollout
+from tests.agents.test_icm import SPACE, Encoder
+from tests.agents.test_part_contracts import context, rollout
+
+KNOWN, NOISE, NEW = range(3)
+
+
+def world(seed: int, actions: int) -> Rollout:
+    """Each action has its own law: two can be learned, one answers with fresh noise."""
+    g = torch.Generator().manual_seed(seed)
+    s, a = torch.randn(32, 16, 3, generator=g), torch.randint(actions, (32, 16), generator=g)
+    laws = torch.stack([s / 2 + s.roll(1, -1), 1.5 * torch.randn(32, 16, 3, generator=g), 0.5 - 0.7 * s])
+    after = torch.where((a == 0)[..., None], laws[0], torch.where((a == 1)[..., None], laws[1], laws[2]))
+    done = torch.ones(32, 16, dtype=torch.bool)
+    return Rollout(s, a, after, torch.zeros(32, 16), done, ~done)
+
+
+def test_bonus_equals_the_expected_fall_in_float64() -> None:
+    bonus, data = LPM(context("vector"), error_lr=1e-2), rollout("vector", seed=0)
+    for seed in range(5):
+        bonus.update(rollout("vector", seed=seed))
+    encoder, network = bonus.features.encoder, deepcopy(bonus.errors).double()
+    assert isinstance(data.obs, Tensor)
+    expected = np.zeros(tuple(data.shape))
+    with torch.no_grad():
+        for t, n in np.ndindex(*expected.shape):
+            x = torch.cat([encoder(data.obs[t, n, None]).double()[0], torch.eye(2).double()[data.actions[t, n]]])
+            u, d = network(x).tolist()
+            expected[t, n] = max(np.exp(u) - np.exp(u - d), 0)
+    np.testing.assert_allclose(bonus.reward(data).numpy(), expected, rtol=1e-3, atol=1e-6)
+
+
+def test_the_world_model_is_compared_with_the_one_before_on_steps_new_to_both() -> None:
+    bonus, data = LPM(context("vector"), lr=1e-2), [rollout("vector", seed) for seed in range(3)]
+    encoder, models = bonus.features.encoder, [deepcopy(bonus.world_model)]
+
+    def error(model: torch.nn.Module, part: Rollout) -> float:
+        assert isinstance(part.obs, Tensor) and isinstance(part.next_obs, Tensor)
+        coded = torch.eye(2)[part.actions]
+        with torch.no_grad():
+            predicted = model(torch.cat([encoder(part.obs.flatten(0, 1)), coded.flatten(0, 1)], -1))
+            return (predicted - encoder(part.next_obs.flatten(0, 1))).square().mean().item()
+
+    for i, part in enumerate(data):
+        metrics = bonus.update(part)
+        earlier = models[max(0, i - 1)]
+        assert metrics["progress"] == pytest.approx(error(earlier, part) - error(models[i], part), abs=1e-6)
+        models.append(deepcopy(bonus.world_model))
+        assert all(torch.equal(a, b) for a, b in zip(bonus.previous.parameters(), models[i].parameters(), strict=True))
+
+
+def test_noise_pays_little_and_what_can_be_learned_pays_while_it_is_learned() -> None:
+    torch.manual_seed(0)
+    own = Context(SPACE, spaces.Discrete(3), 16, Encoder)
+    bonus, icm = LPM(own, lr=3e-4), ICM(own, lr=1e-3, features="random")
+    for i in range(300):
+        bonus.update(world(i, actions=2))
+        icm.update(world(i, actions=2))
+
+    def paid(part: torch.nn.Module, action: int, seeds: range) -> float:
+        return float(np.mean([part.reward(d)[d.actions == action].mean() for d in (world(s, 3) for s in seeds)]))  # type: ignore[operator]
+
+    held_out = range(1000, 1003)
+    assert paid(icm, NOISE, held_out) > 10 * paid(icm, KNOWN, held_out)
+    assert paid(bonus, NOISE, held_out) < 0.05 * 2 * paid(icm, NOISE, held_out)  # ICM pays half the squared error
+    promised = []
+    for i in range(300, 315):
+        bonus.update(world(i, actions=3))
+        promised.append([paid(bonus, action, range(i + 1, i + 2)) for action in (KNOWN, NOISE, NEW)])
+    known, noise, new = np.mean(promised, 0)
+    assert new > 2 * noise and new > 2 * known
+
+
+def test_before_anything_is_learned_every_step_promises_the_same() -> None:
+    paid = LPM(context("symbols")).reward(rollout("symbols", seed=1))
+    torch.testing.assert_close(paid, torch.full((24, 3), np.exp(-4.0) - np.exp(-5.0)).float())
+
+
+def test_features_may_learn_too() -> None:
+    bonus, data = LPM(context("vector"), features="autoencoder", lr=3e-3), rollout("vector", seed=2)
+    metrics = [bonus.update(data) for _ in range(40)]
+    assert metrics[-1]["loss"] < metrics[0]["loss"]
+
+
+def test_repeated_steps_promise_no_more_progress() -> None:
+    torch.manual_seed(0)
+    bonus, data = LPM(context("vector"), lr=1e-3, error_lr=1e-2), rollout("vector", seed=3)
+    first = bonus.reward(data).mean()
+    for _ in range(300):
+        bonus.update(replace(data))
+    assert bonus.reward(data).mean() < 0.1 * first
