@@ -1,11 +1,13 @@
 """A world simulated N copies at a time: its physics is written once, on arrays.
 
 A subclass is a Gymnasium `VectorEnv` in SAME_STEP autoreset; `SingleCopy` is its ordinary one-copy
-`gymnasium.Env`. Axes: `N` copies. Ground truth (`labels`, `oracle`) stands beside the observation, never in it.
+`gymnasium.Env`. Axes: `N` copies. Ground truth (`labels`, `oracle`, `cells`) stands beside the observation, never in
+it.
 """
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from typing import Any
 
@@ -15,6 +17,8 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
+from envs.coverage import Coverage
+
 Observation = Any  # an array [N, ...], or a dict of such arrays
 
 
@@ -22,7 +26,8 @@ class BatchedWorld(VectorEnv):
     """The contract of a world of ours.
 
     A subclass calls `super().__init__` with its single-copy spaces and then implements `_begin`, `_advance` and
-    `_observe`; where it can, also `is_success`, `labels` (+ `label_spaces`), `oracle`, `state_dict`, `load_state_dict`.
+    `_observe`; where it can, also `is_success`, `labels` (+ `label_spaces`), `oracle`, `state_dict`, `load_state_dict`,
+    and, for its coverage to be measured, `cells` and `reachable` with `cell_shape` (set before `super().__init__`).
 
     Args:
         num_envs: number of copies N, at least 1.
@@ -34,6 +39,8 @@ class BatchedWorld(VectorEnv):
     label_spaces: dict[str, spaces.Space] = {}  # name -> Discrete or MultiDiscrete (classes), or Box (numbers)
     has_oracle: bool = False
     levels_note: str | None = None  # e.g. "held-out (512)": which levels this world draws from
+    cell_shape: tuple[int, int] | None = None  # rows, columns of the map of all cells; None: coverage is not measured
+    has_one_level: bool = False  # every episode has the same cells within reach
 
     def __init__(
         self,
@@ -54,6 +61,12 @@ class BatchedWorld(VectorEnv):
         self.emit_labels = emit_labels
         self.episode_returns = np.zeros(num_envs)
         self.episode_lengths = np.zeros(num_envs, np.int64)
+        self.coverage = Coverage(num_envs, self.n_cells) if self.cell_shape else None
+
+    @property
+    def n_cells(self) -> int:
+        """Number of cells; 0 where coverage is not measured."""
+        return math.prod(self.cell_shape) if self.cell_shape else 0
 
     # ------------------------------------------------------------------ what a world writes
 
@@ -81,13 +94,50 @@ class BatchedWorld(VectorEnv):
         """[N] the action that a perfect supervisor would label now."""
         raise NotImplementedError(f"{type(self).__name__} has no oracle")
 
+    def cells(self) -> np.ndarray:
+        """[N] int64: the cell of the present true state, row * columns + column in a map of `cell_shape`."""
+        raise NotImplementedError(f"{type(self).__name__} has a `cell_shape` and no `cells`")
+
+    def reachable(self) -> np.ndarray:
+        """[N] int64: how many cells an episode can reach in the present level, its first one included."""
+        raise NotImplementedError(f"{type(self).__name__} has a `cell_shape` and no `reachable`")
+
+    def exploration(self) -> dict[str, float]:
+        """Of all steps since `reset`: `entropy` of the visits in [0, 1], in units of that of equally many visits of
+        every cell (where all episodes have one level: of every cell within reach); there also `coverage`, the share of
+        the cells within reach that were visited. Nothing where the world has no cells."""
+        if self.coverage is None:
+            return {}
+        if not self.has_one_level:
+            return {"entropy": self.coverage.entropy(self.n_cells)}
+        reachable = int(self.reachable()[0])
+        return {"entropy": self.coverage.entropy(reachable), "coverage": self.coverage.distinct() / reachable}
+
     def state_dict(self) -> dict[str, np.ndarray]:
-        """All that decides the future but the random generator (which a boundary re-seeds)."""
-        return {"episode_returns": self.episode_returns.copy(), "episode_lengths": self.episode_lengths.copy()}
+        """All that decides the future but the random generator (which a boundary re-seeds), and what was visited."""
+        sums = {"episode_returns": self.episode_returns.copy(), "episode_lengths": self.episode_lengths.copy()}
+        return sums if self.coverage is None else sums | self.coverage.state_dict()
 
     def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
+        if self.coverage is not None:
+            self.coverage.load_state_dict(state)
         self.episode_returns[:] = state["episode_returns"]
         self.episode_lengths[:] = state["episode_lengths"]
+
+    def _visit(self) -> None:
+        """Count the state that every copy has come to."""
+        if self.coverage is not None:
+            self.coverage.visit(self.cells())
+
+    def _enter(self, copies: np.ndarray) -> None:
+        """Count the first state of new episodes in `copies`."""
+        if self.coverage is not None:
+            self.coverage.begin(copies, self.cells()[copies])
+
+    def _sums(self) -> dict[str, np.ndarray]:
+        """Of the running episodes, each [N]: return `r`, length `l`, and share of cells visited, `coverage`."""
+        sums = {"r": self.episode_returns.copy(), "l": self.episode_lengths.copy()}
+        return sums if self.coverage is None else sums | {"coverage": self.coverage.share(self.reachable())}
 
     # ------------------------------------------------------------------ Gymnasium's face
 
@@ -102,12 +152,17 @@ class BatchedWorld(VectorEnv):
         if seed is not None:
             self.reseed(int(seed))
         self.episode_returns[:], self.episode_lengths[:] = 0.0, 0
-        self._begin(np.arange(self.num_envs))
+        everyone = np.arange(self.num_envs)
+        self._begin(everyone)
+        if self.coverage is not None:
+            self.coverage.clear()
+        self._enter(everyone)
         return self._observe(), {}
 
     def advance(self, actions: np.ndarray) -> tuple[Observation, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """`step` without the automatic reset: (obs, rewards, terminated, truncated, infos) of the state reached."""
         rewards, terminated, truncated = self._advance(np.asarray(actions))
+        self._visit()
         self.episode_returns += rewards
         self.episode_lengths += 1
         infos: dict[str, Any] = {}
@@ -122,15 +177,18 @@ class BatchedWorld(VectorEnv):
         """One step of every copy; copies that ended begin anew at once, their last view is in `infos["final_obs"]`.
 
         Returns obs [N, ...], rewards [N], terminated [N], truncated [N], infos with `is_success` [N], `labels`
-        (of the state before a reset) and, where an episode ended, `final_obs`, `episode` {"r", "l"} and their masks.
+        (of the state before a reset) and, where an episode ended, `final_obs`, `episode` {"r", "l"} (and "coverage",
+        the share of the cells within reach that the episode visited, in a world with cells) and their masks.
         """
         obs, rewards, terminated, truncated, infos = self.advance(actions)
         done = terminated | truncated
         if done.any():
             infos |= {"final_obs": obs, "_final_obs": done, "_episode": done}
-            infos["episode"] = {"r": self.episode_returns.copy(), "l": self.episode_lengths.copy()}
+            infos["episode"] = self._sums()
             self.episode_returns[done], self.episode_lengths[done] = 0.0, 0
-            self._begin(np.flatnonzero(done))
+            ended = np.flatnonzero(done)
+            self._begin(ended)
+            self._enter(ended)
             obs = self._observe()
         return obs, rewards, terminated, truncated, infos
 

@@ -8,7 +8,7 @@ import numpy as np
 from gymnasium import spaces
 
 from envs.batched import BatchedWorld, Observation
-from envs.minigrid import labels, missions, physics, planner, views
+from envs.minigrid import labels, missions, physics, planner, reach, views
 from envs.minigrid.levels import Pool
 from envs.minigrid.physics import DIRECTION, PAD, PITCH, POSITION, TARGET
 from envs.minigrid.single import check_view
@@ -48,6 +48,9 @@ class MiniGridWorld(BatchedWorld):
     ## Labels
     Position, direction, what is carried, doors, and what the task is about: see `envs.minigrid.labels`.
 
+    ## Cells
+    The agent's position; `envs.minigrid.reach` counts those within reach.
+
     ## Oracle
     A planner that sees the whole grid and replans at each call; see `envs.minigrid.planner`. Playground asks for
     nothing and has none.
@@ -64,6 +67,8 @@ class MiniGridWorld(BatchedWorld):
         ValueError: for an unknown split or view, or tiles smaller than a pixel.
     """
 
+    extra_actions = 0  # beyond Minigrid's own
+
     def __init__(
         self,
         pool: Pool,
@@ -78,22 +83,27 @@ class MiniGridWorld(BatchedWorld):
         image = views.space(view, pool.task.width, pool.task.height, tile_size)
         parts: dict[str, spaces.Space] = {"image": image, "direction": spaces.Discrete(4)}
         observation_space = spaces.Dict(parts | missions.space(pool.task.rule))
-        super().__init__(num_envs, observation_space, spaces.Discrete(pool.task.actions), emit_labels=emit_labels)
+        self.cell_shape = (pool.task.height, pool.task.width)
+        actions = spaces.Discrete(pool.task.actions + self.extra_actions)
+        super().__init__(num_envs, observation_space, actions, emit_labels=emit_labels)
         self.view, self.tile_size, self._image_shape = view, tile_size, (num_envs, *image.shape)
         if split not in ("train", "eval"):
             raise ValueError(f'split must be "train" or "eval", got {split!r}')
         self.task, self.split, self.levels_note = pool.task, split, pool.note
         self.levels = pool.train if split == "train" else pool.evaluation
+        self.has_one_level = len(self.levels) == 1
         self.doors = pool.doors
         self.has_oracle = pool.task.rule != FREE
         self.speaks = self.levels.missions.shape[1] > 0
         self.rules = physics.rules_of(pool.task)
+        self.places = physics.places_of(pool.task)
         self.grids = physics.empty_grids(pool.task, num_envs)
         self.bodies = np.zeros((num_envs, 6), np.int64)
         self.obstacles = np.zeros((num_envs, self.levels.obstacles.shape[1]), np.int64)
         self.drawn = np.zeros(num_envs, np.int64)  # each copy's level
         self.episodes = np.zeros(num_envs, np.int64)  # begun since `reset`
         self.label_spaces = labels.spaces_of(self)
+        self._reachable: np.ndarray | None = None  # of each level
         self._everyone = np.arange(num_envs)
         self._actions = np.zeros(num_envs, np.int64)
         self._success = np.zeros(num_envs, bool)
@@ -129,9 +139,12 @@ class MiniGridWorld(BatchedWorld):
         rewards = np.empty(self.num_envs)
         terminated, truncated = np.empty(self.num_envs, bool), np.empty(self.num_envs, bool)
         hit = self._stir() if self.task.rule == AVOID else None
-        ended = physics.advance(self.grids, self.bodies, self.rules, self._actions, rewards, terminated, truncated)
+        state, coverage = (self.grids, self.bodies, self.rules, self._actions), self.coverage
+        assert coverage is not None
+        ended = physics.advance(*state, coverage.seen, coverage.visits, self.places, rewards, terminated, truncated)
         if ended < 0:
-            raise ValueError(f"actions must lie in 0..{self.task.actions - 1}, got {actions.min()}..{actions.max()}")
+            highest = self.task.actions + self.extra_actions - 1
+            raise ValueError(f"actions must lie in 0..{highest}, got {actions.min()}..{actions.max()}")
         if hit is not None:
             rewards[hit], terminated = -1.0, terminated | hit
             ended = np.count_nonzero(terminated | truncated)
@@ -179,9 +192,10 @@ class MiniGridWorld(BatchedWorld):
             done = terminated | truncated
             copies = np.flatnonzero(done)
             infos |= {"final_obs": obs, "_final_obs": done, "_episode": done}
-            infos["episode"] = {"r": self.episode_returns.copy(), "l": self.episode_lengths.copy()}
+            infos["episode"] = self._sums()
             self.episode_returns[copies], self.episode_lengths[copies] = 0.0, 0
             self._begin(copies)
+            self._enter(copies)
             obs = {name: value.copy() for name, value in obs.items()}
             obs["image"][copies] = 0
             self._look(copies, obs)
@@ -211,6 +225,21 @@ class MiniGridWorld(BatchedWorld):
         actions, lengths = np.empty(self.num_envs, np.int64), np.empty(self.num_envs, np.int64)
         planner.plans(self.grids, self.bodies, self.rules, actions, lengths)
         return actions, lengths
+
+    # ------------------------------------------------------------------ coverage
+
+    def cells(self) -> np.ndarray:
+        """[N] int64: y * width + x of the agent."""
+        return self.places[self.bodies[:, POSITION]]
+
+    def reachable(self) -> np.ndarray:
+        """[N] int64: cells within reach in each copy's level; see `envs.minigrid.reach`."""
+        if self._reachable is None:
+            self._reachable = reach.reachable(self.levels, self.task)
+        return self._reachable[self.drawn]
+
+    def _visit(self) -> None:
+        """The compiled step has counted already."""
 
     # ------------------------------------------------------------------ saving
 

@@ -237,3 +237,60 @@ def test_state_dict_continues_identically(stochastic: bool) -> None:
 def test_sizes_out_of_range_are_refused(size: int) -> None:
     with pytest.raises(ValueError, match=r"2\.\.500"):
         DeepSea(1, size=size)
+
+
+class Judge:
+    """bsuite's account, one episode after the other: bad ones, and the first at which fewer than 90 % were bad."""
+
+    def __init__(self) -> None:
+        self.episodes = self.bad = self.solved_after = 0
+
+    def hear(self, wrong: bool) -> None:
+        self.episodes += 1
+        self.bad += wrong
+        if self.bad / self.episodes < 0.9 and not self.solved_after:
+            self.solved_after = self.episodes
+
+
+@pytest.mark.parametrize("stochastic", [False, True])
+def test_the_score_is_bsuites(stochastic: bool) -> None:
+    world, rng, judge = DeepSea(5, size=3, stochastic=stochastic), np.random.default_rng(0), Judge()
+    world.reset(seed=0)
+    for t in range(300):
+        knows = rng.random(5) < t / 300
+        world.advance(np.where(knows, world.oracle(), rng.integers(2, size=5)))
+        if t % 3 == 2:
+            for one in world.on_path:
+                judge.hear(not one)
+            world._begin(np.arange(5))
+        told = world.exploration()
+        assert [told[name] for name in ("episodes", "bad_episodes", "solved_after")] == [
+            judge.episodes,
+            judge.bad,
+            judge.solved_after,
+        ]
+    assert judge.solved_after > 5
+
+
+def test_whoever_finds_nothing_is_never_called_solved() -> None:
+    world, other = DeepSea(2, size=10), DeepSea(2, size=10)
+    world.reset(seed=0)
+    for _ in range(100):
+        world.step(1 - world.oracle())
+    assert world.exploration() | {"bad_episodes": 20, "solved_after": 0, "episodes": 20} == world.exploration()
+    other.load_state_dict(world.state_dict())
+    assert other.exploration() == world.exploration()
+    world.reset()
+    assert world.exploration()["episodes"] == 0
+
+
+@pytest.mark.parametrize("size", range(10, 51, 10))
+def test_the_best_return_of_both_forms(size: int) -> None:
+    assert DeepSea(1, size=size).best_return == 0.99
+    n = 4000
+    world = DeepSea(n, size=size, stochastic=True)
+    world.reset(seed=size)
+    for _ in range(size):
+        *_, infos = world.step(world.oracle())
+    returns = infos["episode"]["r"]
+    assert returns.mean() == pytest.approx(world.best_return, abs=4 * returns.std() / np.sqrt(n))
