@@ -3,12 +3,20 @@
 Without an import: `gymnasium.make("envs:DeepSea-v0")`.
 """
 
+from typing import Any
+
 from gymnasium.envs.registration import register, registry
 
 # A world's file names its ids in a literal `IDS`; its entry points are named here by text, so that nothing is imported.
-for _id, _module, _class in [("DeepSea-v0", "deep_sea", "DeepSea")]:
+_WORLDS: list[tuple[str, str, str, dict[str, Any]]] = [
+    ("DeepSea-v0", "deep_sea", "DeepSea", {}),
+    ("SparseMountainCar-v0", "mountain_car", "MountainCar", {}),
+    ("SparseMountainCarContinuous-v0", "mountain_car", "MountainCar", {"continuous": True, "max_steps": 999}),
+]
+for _id, _module, _class, _kwargs in _WORLDS:
     if _id not in registry:
-        register(id=_id, entry_point=f"envs.{_module}:make_single", vector_entry_point=f"envs.{_module}:{_class}")
+        _one, _many = f"envs.{_module}:make_single", f"envs.{_module}:{_class}"
+        register(id=_id, entry_point=_one, vector_entry_point=_many, kwargs=_kwargs)
 
 # Sizes of MultiRoom that papers on exploration use and Minigrid has no id for (Raileanu & Rocktaeschel 2020, Zhang et
 # al. 2021): (rooms, largest room).
