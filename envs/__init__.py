@@ -10,6 +10,7 @@ from gymnasium.envs.registration import register, registry
 # A world's file names its ids in a literal `IDS`; its entry points are named here by text, so that nothing is imported.
 _WORLDS: list[tuple[str, str, str, dict[str, Any]]] = [
     ("DeepSea-v0", "deep_sea", "DeepSea", {}),
+    ("DiscoMaze-v0", "disco_maze", "DiscoMaze", {}),
     ("SparseMountainCar-v0", "mountain_car", "MountainCar", {}),
     ("SparseMountainCarContinuous-v0", "mountain_car", "MountainCar", {"continuous": True, "max_steps": 999}),
 ]

@@ -29,6 +29,7 @@ from envs.minigrid.codes import (
     VIEW,
 )
 from envs.minigrid.tasks import FETCH, GO_TO, MEMORY, OPEN, OPEN_IN_ORDER, PICK, PUT_NEAR, Task
+from envs.splitmix import GOLDEN, below
 
 LEFT, RIGHT, FORWARD, PICKUP, DROP, TOGGLE, DONE = range(7)
 POSITION, DIRECTION, HANDS, STEPS, TARGET, OTHER = range(6)  # columns of `bodies`, int64; the last two: cell or -1
@@ -190,14 +191,6 @@ def exist(actions, rules):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def mixed(state):  # type: ignore[no-untyped-def]
-    """SplitMix64's output for a state (Steele, Lea & Flood 2014)."""
-    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return state ^ (state >> np.uint64(31))
-
-
-@njit(cache=True)
 def stir(grids, bodies, rules, obstacles, chance, actions, hit):  # type: ignore[no-untyped-def]
     """The rule AVOID, before `advance`: fills `hit` [N] bool, who is about to run into something, then moves obstacles.
 
@@ -214,8 +207,8 @@ def stir(grids, bodies, rules, obstacles, chance, actions, hit):  # type: ignore
         for k in range(obstacles.shape[1]):
             old = obstacles[n, k]
             for _ in range(TRIES):
-                state += np.uint64(0x9E3779B97F4A7C15)
-                ninth = np.int64(((mixed(state) >> np.uint64(32)) * np.uint64(9)) >> np.uint64(32))
+                state += GOLDEN
+                ninth = below(state, 9)
                 cell = old + (ninth // 3 - 1) * pitch + ninth % 3 - 1
                 if grid[cell] == 0 and cell != position:
                     grid[cell], grid[old], obstacles[n, k] = grid[old], 0, cell

@@ -37,13 +37,13 @@ from envs.minigrid.physics import (
     TOGGLE,
     ahead,
     kind_of,
-    mixed,
     move,
 )
 from envs.minigrid.planner_bound import abstract, bound
 from envs.minigrid.planner_legs import flood, in_reach
 from envs.minigrid.planner_search import NONE, ZERO
 from envs.minigrid.tasks import GO_TO, PICK
+from envs.splitmix import mixed
 
 MOST_NODES = 4000
 MOST_ABOVE = 64  # f is looked at up to so many actions above the first bound
