@@ -8,9 +8,20 @@ from typing import Any
 from gymnasium.envs.registration import register, registry
 
 # A world's file names its ids in a literal `IDS`; its entry points are named here by text, so that nothing is imported.
+# One whose arguments name a `split` draws its episodes from a level pool: `envs.vector.make` hands it the pool's sizes.
 _WORLDS: list[tuple[str, str, str, dict[str, Any]]] = [
     ("DeepSea-v0", "deep_sea", "DeepSea", {}),
     ("DiscoMaze-v0", "disco_maze", "DiscoMaze", {}),
+    *(
+        (
+            f"NoisyTV-{_rooms}{_form}-v0",
+            "noisy_tv",
+            "NoisyTV",
+            {"rooms": f"MiniGrid-{_rooms}-v0", "split": "train"} | _how,
+        )
+        for _rooms in ("MultiRoom-N4-S5", "MultiRoom-N6")
+        for _form, _how in (("", {}), ("-AlwaysOn", {"always_on": True}))
+    ),
     ("SparseMountainCar-v0", "mountain_car", "MountainCar", {}),
     ("SparseMountainCarContinuous-v0", "mountain_car", "MountainCar", {"continuous": True, "max_steps": 999}),
 ]

@@ -130,6 +130,8 @@ def make(
             name, n_envs, split=split, levels=levels, eval_levels=eval_levels, emit_labels=emit_labels, **kwargs
         )
     if is_batched(env_id):
+        if "split" in gym.spec(name).kwargs:
+            kwargs = {"split": split, "levels": levels, "eval_levels": eval_levels, **kwargs}
         return gym.make_vec(
             env_id, n_envs, vectorization_mode="vector_entry_point", emit_labels=emit_labels, **kwargs
         ).unwrapped
