@@ -7,9 +7,9 @@ L = -1/2 (log D(h_t, a_t, h_{t+1}) + log(1 - D(h_t, a_t, h~_{t+1}))),   h~_{t+1}
 Source: Wan et al. 2023, "DEIR: Efficient and Robust Exploration through Discriminative-Model-Based Episodic Intrinsic
 Rewards", eq. 4, algorithms A1 and A2, and the authors' code. As there a view enters the queue if its bonus is at least
 the mean bonus, a fake that equals the true successor is drawn once more and then left out, and the GRU learns through
-two steps, from the h_{t-1} of the time of acting. What we do differently: one epoch a rollout over a share of the steps
-(theirs: four over all), no batch normalisation and no clipping of gradients, a queue of 10,000 views (100,000). Steps
-that end an episode are learned from too, as `next_obs` is their true successor; theirs are masked.
+two steps, from the h_{t-1} of the time of acting. What we do differently: two epochs a rollout over a share of the
+steps (theirs: four over all), no batch normalisation and no clipping of gradients, a queue of 10,000 views (100,000).
+Steps that end an episode are learned from too, as `next_obs` is their true successor; theirs are masked.
 """
 
 from __future__ import annotations

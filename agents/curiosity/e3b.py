@@ -3,10 +3,11 @@
 b_t = phi^T C^-1 phi,   phi = phi(s_{t+1}),   C = lambda I + sum of phi phi^T over the arrivals before it in the episode
 u = C^-1 phi,   C^-1 <- C^-1 - u u^T / (1 + b_t)   (Sherman & Morrison 1950)
 
-Source: Henaff et al. 2022, "Exploration via Elliptical Episodic Bonuses", algorithm 1, and the authors' code (lambda
-.1, phi from inverse dynamics). As there the first step of an episode is paid 0: its b is |phi|^2 / lambda whatever the
-view is. What we do differently: a step is paid for the view where it arrives, as in the paper; in their code for the
-view where it begins. phi is the run's encoder; in both it changes while C stands.
+Source: Henaff et al. 2022, "Exploration via Elliptical Episodic Bonuses", section 3, and the authors' code (lambda .1,
+phi from inverse dynamics, which changes while C stands). As there the first step of an episode is paid 0: its b is
+|phi|^2 / lambda whatever the view is. What we do differently: a step is paid for the view where it arrives, in their
+code for the one where it begins; so the first view of C, unpaid, is here the first arrival and there the start view.
+phi is the run's encoder instead of a network of its own.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 r_t = log(1 + |y_t - y_t^(k)|_2),   y_t = f(s_{t+1}), f a frozen random encoder,   y_t^(k) its k-th nearest neighbour
 
-Source: Seo et al. 2021, "State Entropy Maximization with Random Encoders for Efficient Exploration", eq. 5, k = 3.
+Source: Seo et al. 2021, "State Entropy Maximization with Random Encoders for Efficient Exploration", section 3, k = 3.
 What we do differently: the authors search among minibatches from the replay buffer (RAD, Dreamer) or the last 10,000
 views (A2C). Here the memory is a uniform sample of all views of the agent's life (Vitter 1985, algorithm R), as such
 minibatches are, in bounded room: the last 10,000 would be little more than one rollout. It advances in `update`, so
