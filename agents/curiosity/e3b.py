@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from agents.adam import Adam
 from agents.context import Context
 from agents.curiosity import IntrinsicReward
-from agents.curiosity._batches import in_pieces
+from agents.curiosity._batches import of_each
 from agents.curiosity._features import Features, Kind
 from agents.rollout import Rollout, flatten_obs
 
@@ -58,7 +58,7 @@ class E3B(IntrinsicReward):
         self.optimiser = None if features == "random" else Adam(self.features.parameters(), lr)
 
     def reward(self, rollout: Rollout) -> Tensor:
-        phi = in_pieces(self.features, flatten_obs(rollout.next_obs)).unflatten(0, rollout.shape)
+        phi = of_each(self.features, flatten_obs(rollout.next_obs)).unflatten(0, rollout.shape)
         return self.ellipsoids.arrive(phi, rollout.done).to(rollout.rewards.device)
 
     def update(self, rollout: Rollout) -> dict[str, float]:

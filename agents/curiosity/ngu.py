@@ -17,7 +17,7 @@ from torch import Tensor
 
 from agents.adam import Adam
 from agents.context import Context
-from agents.curiosity._batches import in_pieces
+from agents.curiosity._batches import of_each
 from agents.curiosity._distillation import Distillation
 from agents.curiosity._features import Kind
 from agents.curiosity.pseudo_counts import KEPT, PseudoCounts
@@ -92,7 +92,7 @@ class NGU(PseudoCounts):
         def error(obs: Obs) -> Tensor:
             return self.networks.difference(obs).square().mean(-1)
 
-        return in_pieces(error, flatten_obs(rollout.next_obs)).unflatten(0, rollout.shape)
+        return of_each(error, flatten_obs(rollout.next_obs)).unflatten(0, rollout.shape)
 
     def _standardised(self, error: Tensor) -> Tensor:
         known = self.errors.count > 0

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from agents.context import Context
 from agents.curiosity import IntrinsicReward
-from agents.curiosity._batches import in_pieces
+from agents.curiosity._batches import of_each
 from agents.curiosity._features import Features
 from agents.layers import affine
 from agents.rollout import Obs, Rollout, flatten_obs
@@ -53,12 +53,12 @@ class RE3(IntrinsicReward):
         self.register_buffer("stream", torch.randint(2**62, ()))
 
     def reward(self, rollout: Rollout) -> Tensor:
-        distance = in_pieces(self._distance, flatten_obs(rollout.next_obs))
+        distance = of_each(self._distance, flatten_obs(rollout.next_obs))
         return distance.log1p().unflatten(0, rollout.shape).to(rollout.rewards.device)
 
     def update(self, rollout: Rollout) -> dict[str, float]:
         """Metrics: `views`, the number of views in memory."""
-        y = in_pieces(self.features, flatten_obs(rollout.next_obs))
+        y = of_each(self.features, flatten_obs(rollout.next_obs))
         slots, chosen = self._draw(len(y))
         self.points[slots.to(y.device)] = y[chosen.to(y.device)]
         self.met += len(y)
