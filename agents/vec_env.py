@@ -83,7 +83,10 @@ class GymnasiumVecEnv(VecEnv):
         final = infos["final_obs"]
         final = {name: value[i] for name, value in final.items()} if isinstance(final, dict) else final[i]
         info = {"terminal_observation": final, "TimeLimit.truncated": time_limit}
-        info["episode"] = {"r": float(self._returns[i]), "l": int(self._lengths[i]), "t": 0.0}
+        episode = {"r": float(self._returns[i]), "l": int(self._lengths[i]), "t": 0.0}
+        if "coverage" in infos.get("episode", {}):
+            episode["coverage"] = float(infos["episode"]["coverage"][i])
+        info["episode"] = episode
         self._check_obs(final)
         self._returns[i], self._lengths[i] = 0.0, 0
         success = infos.get("final_info", infos).get("is_success")

@@ -38,12 +38,13 @@ Choose = Callable[[Any, Any, np.ndarray], tuple[np.ndarray, Any]]  # (obs, state
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One entry per episode, in a fixed order; `successes` is None where the world knows no success."""
+    """One entry per episode, in a fixed order; `successes` and `coverages` are None where the world knows none."""
 
     returns: list[float]
     lengths: list[int]
     successes: list[bool] | None
     levels: str
+    coverages: list[float] | None = None
 
     @property
     def mean_return(self) -> float:
@@ -100,6 +101,7 @@ class Evaluator:
             [info["episode"]["l"] for info in played],
             [info["is_success"] for info in played] if known else None,
             self.levels,
+            [info["episode"]["coverage"] for info in played] if "coverage" in played[0]["episode"] else None,
         )
 
     def _choose(self, predictor: Predictor) -> Choose:

@@ -118,6 +118,7 @@ class Session:
         self.logger = Logger(folder=str(run.path), output_formats=[writer])
         self.evaluator = Evaluator(self.experiment, plan_.episodes, batched=plan_.batched)
         self.ledger = {"actions": 0, "states": 0, "rewards": 0, "terminations": 0}
+        self.privileged: list[str] = []  # what parts were told that the agent cannot see
         self.spent = state["cost"] if state else None
         self.vec: GymnasiumVecEnv | None = None
 
@@ -195,6 +196,7 @@ class Session:
         env = vector.make(world.id, plan_.copies, **pools)
         self.vec = GymnasiumVecEnv(env)
         model = self._new_model(self.vec)
+        self._show_labels(model, env)
         first = self._supervise_encoder(model)  # steps that labels took: the learner's count begins there
         rollouts = (experiment.steps - first) // plan_.per_rollout
         if rollouts <= 0:
@@ -257,6 +259,18 @@ class Session:
             objective=functools.partial(self._build, objective) if objective else None,
             freeze_encoder=spec.get("supervised") is not None,
         )
+
+    def _show_labels(self, model: PPO, env: Any) -> None:
+        """Put ground truth into the rollouts where a bonus reads it."""
+        told = model.intrinsic.privileged if model.intrinsic else None
+        if told is None:
+            return
+        if not isinstance(env, BatchedWorld) or not env.label_spaces:
+            raise UsageError(
+                f"{self.experiment.agent!r} reads {told}, and {self.experiment.world.id!r} offers no labels"
+            )
+        env.emit_labels = True
+        self.privileged.append(f"{'+'.join(part.name for part in self.plan.spec.all('curiosity'))}: {told}")
 
     def _supervise_encoder(self, model: PPO) -> int:
         """Train the encoder on state labels where the agent asks for it; returns the steps that took."""
@@ -345,6 +359,8 @@ class Session:
         if evaluation.success_rate is not None:
             self.logger.record("eval/success_rate", evaluation.success_rate)
             metrics["success"] = evaluation.success_rate
+        if evaluation.coverages is not None:
+            self.logger.record("eval/coverage", float(np.mean(evaluation.coverages)))
         self.logger.dump(steps)
         self.progress(steps, self.experiment.steps, metrics)
         return evaluation
@@ -353,9 +369,21 @@ class Session:
         """What this run has cost so far, earlier processes of it included."""
         return self.meter.reading(self.spent)
 
+    def _coverage(self, evaluation: Evaluation) -> dict[str, Any] | None:
+        """What was visited: the mean share of an evaluation episode; of training `exploration` and the map of visits."""
+        if evaluation.coverages is None:
+            return None
+        found: dict[str, Any] = {"evaluation": float(np.mean(evaluation.coverages))}
+        env = self.vec.env if self.vec else None
+        if isinstance(env, BatchedWorld) and env.coverage is not None and env.cell_shape is not None:
+            found["training"] = env.exploration()
+            found["visits"] = env.coverage.visits.reshape(env.cell_shape).tolist()
+        return found
+
     def _result(self, evaluation: Evaluation, steps: int) -> dict[str, Any]:
         success = evaluation.successes
-        privileged = [f"{part.name}: state labels" for part in self.plan.spec.parts if part.kind == "supervised"]
+        told = [f"{part.name}: state labels" for part in self.plan.spec.parts if part.kind == "supervised"]
+        privileged = told + self.privileged
         if self.plan.spec.base.name in ("bc", "oracle"):
             privileged.append(f"{self.plan.spec.base.name}: the world's oracle")
         result = {
@@ -372,6 +400,7 @@ class Session:
             },
             "return": {"mean": evaluation.mean_return, "episodes": evaluation.returns},
             "success": None if success is None else {"mean": float(np.mean(success)), "episodes": success},
+            "coverage": self._coverage(evaluation),
             "labels": self.ledger,
             "privileged": privileged,
             "cost": self.cost(),
@@ -425,12 +454,23 @@ class Boundary(BaseCallback):
         self.session.progress(model.num_timesteps, self.session.experiment.steps, metrics)
 
     def _on_rollout_end(self) -> None:
+        self._record_coverage()
         now = time.monotonic()
         cost = self.session.cost()
         self.logger.record("system/cpu_seconds", cost["cpu_seconds"])
         self.logger.record("system/memory_mb", cost["peak_memory_mb"])
         self.logger.record("time/rollout_seconds", now - self.clock)
         self.clock = now
+
+    def _record_coverage(self) -> None:
+        env = self.session.vec.env if self.session.vec else None
+        if not isinstance(env, BatchedWorld) or env.coverage is None:
+            return
+        shares = [episode["coverage"] for episode in self.model.ep_info_buffer or ()]
+        if shares:
+            self.logger.record("rollout/ep_coverage_mean", float(np.mean(shares)))
+        for name, value in env.exploration().items():
+            self.logger.record(f"rollout/visits_{name}", value)
 
     def _on_step(self) -> bool:
         return True

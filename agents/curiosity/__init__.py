@@ -19,6 +19,8 @@ class IntrinsicReward(nn.Module):
     optimiser: torch.optim.Optimizer | None = None
     scaled = False  # does `reward` already divide by the std of returns, so that the learner must not?
 
+    privileged: str | None = None  # what it reads that the agent cannot see; a run's result names it
+
     def __init__(self, context: Context) -> None:
         super().__init__()
         self.context = context

@@ -29,6 +29,9 @@ class _Combined(IntrinsicReward):
         super().__init__(context)
         self.names, self.bonuses = list(makers), nn.ModuleList(make(context) for make in makers.values())
 
+        told = [f"{name}: {bonus.privileged}" for name, bonus in self.named().items() if bonus.privileged]
+        self.privileged = "; ".join(told) or None
+
     def named(self) -> dict[str, IntrinsicReward]:
         """name -> bonus, in the order given."""
         return dict(zip(self.names, self.bonuses, strict=True))  # type: ignore[arg-type]

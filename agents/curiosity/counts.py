@@ -56,6 +56,7 @@ class Counts(IntrinsicReward):
         if episodic == "none" and not lifelong:
             raise ValueError("counts: episodic='none' with lifelong=false pays every step the same; choose one of them")
         self.state, self.episodic, self.decimals = state, episodic, decimals
+        self.privileged = "the world's labels as the state to count" if state == "full" else None
         self.visits = None if episodic == "none" else EpisodicVisits(context.n_envs)
         self.counts = LifelongCounts(max_views) if lifelong else None
 
