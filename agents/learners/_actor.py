@@ -122,7 +122,8 @@ def _joined(policy: TwoHeads) -> list[Layer] | None:
 def fits(policy: TwoHeads) -> bool:
     """Is this policy of the kind that is compiled?"""
     encoder = policy.features_extractor
-    return policy.compiled and isinstance(encoder, Symbolic | Mlp | Flat) and _joined(policy) is not None
+    shared = policy.compiled and policy.share_features_extractor
+    return shared and isinstance(encoder, Symbolic | Mlp | Flat) and _joined(policy) is not None
 
 
 class Actor:

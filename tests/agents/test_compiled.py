@@ -193,7 +193,14 @@ def test_the_actor_acts_as_its_policy(name: str, heads: int) -> None:
     torch.testing.assert_close(log_probs, wanted[2], rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("network", [{"activation_fn": nn.ELU, "net_arch": [8]}, {"net_arch": {"pi": [8], "vf": []}}])
+@pytest.mark.parametrize(
+    "network",
+    [
+        {"activation_fn": nn.ELU, "net_arch": [8]},
+        {"net_arch": {"pi": [8], "vf": []}},
+        {"share_features_extractor": False},
+    ],
+)
 def test_the_actor_is_only_for_what_it_knows(network: dict[str, Any]) -> None:
     assert _actor.fits(learner().policy)
     other = learner(network=network).policy
