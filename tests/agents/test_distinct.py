@@ -85,7 +85,7 @@ def test_transitions_name_the_views_left_and_reached() -> None:
     for name, part in before.items():
         goes_on = ~done[:-1].view(steps - 1, n_envs, *[1] * (part.dim() - 2))
         part[1:] = torch.where(goes_on, after[name][:-1], part[1:])
-    data = Rollout(before, done.long(), after, done.float(), done, torch.zeros_like(done))  # type: ignore[arg-type]
+    data = Rollout(before, done.long(), after, done.float(), done, torch.zeros_like(done))
     found, left, reached = transitions(data)
     assert isinstance(found.obs, dict)
     for name, part in before.items():

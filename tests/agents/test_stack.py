@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
@@ -19,7 +20,7 @@ from agents.learners._backward import Backward, fits
 from agents.learners._policy import MultiInputPolicy
 from agents.stack import Layer, Stack, layers_of
 
-SPACE = spaces.Dict({"image": spaces.Box(0, 10, (7, 7, 3), "uint8"), "direction": spaces.Discrete(4)})
+SPACE = spaces.Dict({"image": spaces.Box(0, 10, (7, 7, 3), np.uint8), "direction": spaces.Discrete(4)})
 NETS: dict[str, Any] = {
     "dense": lambda: nn.Sequential(Dense(6, 5), Dense(5, 4), Linear(4, 3)),
     "tanh": lambda: nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3), nn.Tanh()),
@@ -47,7 +48,7 @@ def test_a_stacks_gradients_are_autograds(name: str, rows: int) -> None:
     torch.testing.assert_close(out.double(), wanted.detach(), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(back.double(), wanted_x.grad, rtol=1e-4, atol=1e-4)
     for a, b in zip(net.parameters(), exact.parameters(), strict=True):
-        torch.testing.assert_close(a.grad.double(), b.grad, rtol=1e-4, atol=1e-3)  # type: ignore[union-attr]
+        torch.testing.assert_close(a.grad.double(), b.grad, rtol=1e-4, atol=1e-3)
 
 
 def test_layers_side_by_side_are_one_and_their_gradients_apart() -> None:
