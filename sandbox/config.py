@@ -73,7 +73,7 @@ class Learner(_Frozen):
     gae_lambda: Discount = 0.95
     clip_range: Annotated[float, Field(gt=0, le=100)] = 0.2
     ent_coef: Annotated[float, Field(ge=0, le=1e3)] = 0.01
-    anneal: Schedule = ((0, 1.0), (16_000_000, 0.25))  # share of learning_rate and ent_coef
+    anneal: Schedule = ((10_000_000, 1.0), (14_000_000, 0.25))  # share of learning_rate and ent_coef
     vf_coef: Annotated[float, Field(ge=0, le=1e3)] = 0.5
     max_grad_norm: Annotated[float, Field(gt=0, le=1e6)] = 0.5
     extrinsic_weight: Schedule = 1.0  # of the reward's advantage; 0: reward-free, nothing sees the reward

@@ -370,7 +370,7 @@ class Session:
         return self.meter.reading(self.spent)
 
     def _coverage(self, evaluation: Evaluation) -> dict[str, Any] | None:
-        """What was visited: the mean share of an evaluation episode; of training `exploration` and the map of visits."""
+        """What was visited: an evaluation episode's mean share; of training `exploration` and the map of visits."""
         if evaluation.coverages is None:
             return None
         found: dict[str, Any] = {"evaluation": float(np.mean(evaluation.coverages))}

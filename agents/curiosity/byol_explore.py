@@ -3,12 +3,12 @@
 l_t = || g_t / ||g_t|| - z_t / ||z_t|| ||^2,   g_t = g(phi(s_t), a_t),   z_t = phi_bar(s_{t+1}) without gradient
 r_t = max(l_t - mu, 0),   mu a running mean of l;   phi_bar <- (1 - tau) phi_bar + tau phi
 
-Source: Guo et al. 2022, "BYOL-Explore: Exploration by Bootstrapped Prediction", section 3 (latent loss, target network,
-reward prioritisation). One loss trains the representation, the world model and the pay. What we do differently: phi
-sees one view where theirs is a recurrent belief over the history, and g looks one step ahead where their open-loop
-model is rolled out over many, so what only a memory or a longer plan foresees counts as new here; phi is the bonus's
-own encoder and not the policy's; the scale is left to `normalise.py`; mu is taken before this rollout (0 in the first),
-and its start is corrected as in Adam.
+Source: Guo et al. 2022, "BYOL-Explore: Exploration by Bootstrapped Prediction" (latent loss, target network, reward
+prioritisation). One loss trains the representation, the world model and the pay. What we do differently: phi sees one
+view where theirs is a recurrent belief over the history, and g looks one step ahead where their open-loop model is
+rolled out over many, so what only a memory or a longer plan foresees counts as new here; phi is the bonus's own encoder
+and not the policy's; the scale is left to `normalise.py`; mu is taken before this rollout (0 in the first), and its
+start is corrected as in Adam.
 """
 
 from __future__ import annotations

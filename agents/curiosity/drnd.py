@@ -1,13 +1,13 @@
-"""Distributional random network distillation: one predictor learns the mean of several frozen random networks, and how
-far it is from their spread tells how often a view was learned.
+"""Distributional random network distillation: how far is a predictor from several frozen random networks' mean?
 
 r_t = alpha b_1(s_{t+1}) + (1 - alpha) b_2(s_{t+1})
 b_1 = mean_k (f_k - mu_k)^2,   b_2 = mean_k sqrt(|f_k^2 - mu_k^2| / (B2_k - mu_k^2))
 
-mu and B2 are the first two moments of the N targets; the predictor f regresses one random target per step.
+mu and B2 are the first two moments of the N targets; the predictor f regresses one random target per step, so b_2 is
+about 1/sqrt(n) after n visits.
 
-Source: Yang et al. 2024, "Exploration and Anti-Exploration with Distributional Random Network Distillation", eqs. 5-9,
-and the authors' code (N = 5, alpha = .95, the ratio cut to [1e-6, 1]). What we do differently: means over the features
+Source: Yang et al. 2024, "Exploration and Anti-Exploration with Distributional Random Network Distillation", and the
+authors' code (N = 5, alpha = .95, the ratio cut to [1e-6, 1]). What we do differently: means over the features
 where they sum, which is a factor; a step's target is its place in the shuffled minibatch, so that every target has the
 same share. All else is as in `rnd`.
 """

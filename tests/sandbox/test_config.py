@@ -83,7 +83,7 @@ def test_defaults() -> None:
         "n_steps": 128, "batch_size": None, "n_epochs": 2, "learning_rate": 2e-3, "gamma": 0.99, "gae_lambda": 0.95,
         "clip_range": 0.2, "ent_coef": 0.01, "vf_coef": 0.5, "max_grad_norm": 0.5, "intrinsic_weight": 0.05,
         "extrinsic_weight": 1.0, "intrinsic_gamma": 0.99, "intrinsic_episodic": True, "net_arch": (),
-        "anneal": ((0, 1.0), (16_000_000, 0.25)), "bfloat16": False,
+        "anneal": ((10_000_000, 1.0), (14_000_000, 0.25)), "bfloat16": False,
     }  # fmt: skip
     assert made.learner.model_dump() == learner
     assert (made.seed, made.device, made.plugins, made.checkpoint_rollouts) == (0, "cpu", (), None)
