@@ -18,8 +18,9 @@ from agents.adam import Adam
 from agents.context import Context
 from agents.curiosity.counts import Counts
 from agents.encoders import default_encoder
-from agents.encoders.symbolic import Symbolic, add_gradient, find_rows
+from agents.encoders.symbolic import Symbolic
 from agents.learners._actor import Actor
+from agents.learners._backward import Backward
 from agents.learners._compiled import Surrogate
 from agents.learners._gae import advantages
 from agents.learners._policy import MlpPolicy
@@ -56,26 +57,19 @@ def warm(env_id: str) -> None:
 
 def _warm_learner(policy: MlpPolicy, obs: Obs) -> None:
     """One action and one update, without autograd."""
-    encoder: Any = policy.features_extractor
-    rows, counts = encoder.room(2)
+    zeros, index = torch.zeros(2), torch.zeros(2, dtype=torch.int64)
+    coefs = torch.ones(1, dtype=torch.float64)
+    surrogate = Surrogate(
+        index, zeros, zeros, zeros[None, None], clip_range=0.2, ent_coef=0.0, value_coefs=coefs, normalise=True
+    )
     with torch.no_grad():
         Actor(policy, 2).act(obs)
-        outputs = policy.outputs(obs)
-        view, symbols = encoder.parts(obs)
-        offsets, table = encoder.tables
-        find_rows(view.numpy(), symbols.numpy(), offsets, table, rows.numpy(), counts.numpy())
-        hidden = torch.zeros(2, len(encoder.bias))
-        weight, bias = (torch.zeros_like(x) for x in (encoder.weight, encoder.bias))
-        add_gradient(rows.numpy(), counts.numpy(), hidden.numpy(), hidden.numpy(), weight.numpy(), bias.numpy())
-        zeros, first = torch.zeros(2), torch.zeros(2, dtype=torch.int64)
-        coefs = torch.ones(1, dtype=torch.float64)
-        loss = Surrogate(
-            first, zeros, zeros, zeros[None, None], clip_range=0.2, ent_coef=0.0, value_coefs=coefs, normalise=True
-        )
-        loss(outputs, first)
         advantages(zeros[None], zeros[None], zeros[None], zeros[None].bool(), 1.0, 1.0)
-    for parameter in policy.parameters():
-        parameter.grad = torch.zeros_like(parameter)
+        surrogate(policy.outputs(obs), index)  # as where an objective needs autograd
+        backward = Backward(policy, obs, through_encoder=True)
+        outputs, where = backward.outputs(index)
+        pull, _ = surrogate.gradient(outputs, where, index, surrogate.no_stats())
+        backward.backward(pull)
     optimizer: Any = policy.optimizer
     optimizer.step(max_norm=1.0)
 
