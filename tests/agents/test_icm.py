@@ -67,7 +67,7 @@ DISCRETE, SHIFTED, BOX = spaces.Discrete(3), spaces.Discrete(3, start=5), spaces
 @pytest.mark.parametrize("actions", [DISCRETE, SHIFTED, BOX])
 def test_bonus_equals_half_the_mean_squared_error_in_float64(actions: spaces.Space) -> None:
     icm, data = ICM(context(actions)), consistent(world(actions))
-    encoder, model = deepcopy(icm.encoder).double(), deepcopy(icm.forward_model).double()
+    encoder, model = deepcopy(icm.features.encoder).double(), deepcopy(icm.forward_model).double()
     expected = np.zeros((32, 4))
     for t in range(32):
         for n in range(4):
@@ -82,8 +82,10 @@ def test_bonus_equals_half_the_mean_squared_error_in_float64(actions: spaces.Spa
 def test_the_forward_loss_does_not_train_the_encoder() -> None:
     icm, data = ICM(context(DISCRETE)), consistent(world(DISCRETE))
     obs, after, actions = data.obs.flatten(0, 1), data.next_obs.flatten(0, 1), data.actions.flatten()
-    losses = icm._losses(icm.encoder(obs), icm.encoder(after), actions, torch.arange(len(actions)))
-    parameters = list(icm.encoder.parameters())
+    losses = icm._losses(
+        icm.features.encoder(obs), icm.features.encoder(after), actions, torch.arange(len(actions)), after
+    )
+    parameters = list(icm.features.encoder.parameters())
     assert all(
         g is None for g in torch.autograd.grad(losses["forward_loss"], parameters, allow_unused=True, retain_graph=True)
     )
@@ -113,8 +115,8 @@ def test_equal_steps_are_learned_as_often_as_they_were_made() -> None:
     obs, after = torch.randint(2, (2, 64, 4, 3), generator=g).byte()
     ends, never = torch.ones(64, 4, dtype=torch.bool), torch.zeros(64, 4, dtype=torch.bool)
     data = Rollout(obs, torch.randint(3, (64, 4), generator=g), after, torch.zeros(64, 4), ends, never)
-    phi, phi_next = icm.encoder(obs.flatten(0, 1)), icm.encoder(after.flatten(0, 1))
-    wanted = icm._losses(phi, phi_next, data.actions.flatten(), torch.arange(256))
+    phi, phi_next = icm.features.encoder(obs.flatten(0, 1)), icm.features.encoder(after.flatten(0, 1))
+    wanted = icm._losses(phi, phi_next, data.actions.flatten(), torch.arange(256), after.flatten(0, 1))
     gradients = torch.autograd.grad(wanted["loss"], parameters)
     metrics = icm.update(data)
     assert metrics == pytest.approx({name: value.item() for name, value in wanted.items()}, rel=1e-4)
@@ -125,12 +127,40 @@ def test_equal_steps_are_learned_as_often_as_they_were_made() -> None:
 def test_random_features_stay_as_they_were_made_and_have_no_inverse_model() -> None:
     torch.manual_seed(0)
     icm, data = ICM(context(DISCRETE), lr=5e-3, features="random"), consistent(world(DISCRETE))
-    before, reward = deepcopy(icm.encoder.state_dict()), icm.reward(data).mean()
+    before, reward = deepcopy(icm.features.encoder.state_dict()), icm.reward(data).mean()
     for _ in range(100):
         metrics = icm.update(data)
     assert set(metrics) == {"loss", "forward_loss"}
-    assert all(torch.equal(before[k], v) for k, v in icm.encoder.state_dict().items())
+    assert all(torch.equal(before[k], v) for k, v in icm.features.encoder.state_dict().items())
     assert icm.reward(data).mean() < 0.2 * reward
+
+
+def test_without_the_stop_both_losses_reach_the_features_under_pathaks_weights() -> None:
+    icm, data = ICM(context(DISCRETE), stop_gradient=False), consistent(world(DISCRETE))
+    obs, after, actions = data.obs.flatten(0, 1), data.next_obs.flatten(0, 1), data.actions.flatten()
+    phi, phi_next = icm.features.encoder(obs), icm.features.encoder(after)
+    losses = icm._losses(phi, phi_next, actions, torch.arange(len(actions)), after)
+    gradients = torch.autograd.grad(losses["forward_loss"], list(icm.features.encoder.parameters()), retain_graph=True)
+    assert all(g.abs().sum() > 0 for g in gradients)
+    expected = 0.2 * 8 * losses["forward_loss"].item() + 0.8 * losses["inverse_loss"].item()
+    assert losses["loss"].item() == pytest.approx(expected)
+    with pytest.raises(ValueError, match="stop_gradient"):
+        ICM(context(DISCRETE), features="random", stop_gradient=False)
+
+
+def test_an_autoencoder_learns_the_views_reached() -> None:
+    torch.manual_seed(0)
+    icm, data = ICM(context(DISCRETE), lr=5e-3, features="autoencoder"), consistent(world(DISCRETE))
+    after = data.next_obs.flatten(0, 1)
+    with torch.no_grad():
+        rebuilt = icm.features.head(icm.features.encoder(after))  # type: ignore[misc]
+    expected = ((rebuilt - (after + 10) / 20) ** 2).mean().item()
+    metrics = icm.update(Rollout(**{**vars(data)}))
+    assert set(metrics) == {"loss", "forward_loss", "autoencoder_loss"}
+    assert metrics["autoencoder_loss"] == pytest.approx(expected, rel=1e-4)
+    for _ in range(100):
+        last = icm.update(data)
+    assert last["autoencoder_loss"] < 0.2 * metrics["autoencoder_loss"]
 
 
 def test_unsupported_actions_are_refused_by_name() -> None:
