@@ -28,6 +28,7 @@ from envs import vector
 from sandbox import errors, main_job, registry, runs, spec
 from sandbox.cli import app
 from sandbox.config import Experiment, Study, load_study
+from studies import methods
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -218,6 +219,29 @@ def test_part_is_described(kind: str, name: str) -> None:
     fields = {} if kind == "reference" else registry.schema(registry.load(kind, name)).model_fields
     real = {key: list(f.default) if isinstance(f.default, tuple) else f.default for key, f in fields.items()}
     assert values == real
+
+
+def test_bonuses_are_described_by_their_files() -> None:
+    text = METHODS.read_text("utf-8")
+    assert methods.page(text) == text, "a docstring or an option changed: python -m studies.methods"
+
+
+@pytest.mark.parametrize("name", registry.names("curiosity"))
+def test_every_option_of_a_bonus_is_explained(name: str) -> None:
+    cls = registry.load("curiosity", name)
+    listed = re.findall(r"^\* ((?:`\w+`(?:, )?)+): \S", methods.meanings(cls), re.M)
+    explained = [option for names in listed for option in re.findall(r"`(\w+)`", names)]
+    assert sorted(explained) == sorted(registry.schema(cls).model_fields)
+
+
+def test_costs_of_bonuses_are_those_measured() -> None:
+    own, peer = {"reward": 0.25, "update": 1.5, "sum": 1.75}, {"sum": 4.0}
+    rows = [{"bonus": "rnd", "ours": own, "peer": peer}, {"bonus": "lpm", "ours": own, "peer": None}]
+    text = methods.section({"command": "measure them", "rows": rows})
+    assert "by `measure them`" in text
+    assert text.count("Cost: ") == 2
+    assert "Cost: 1.75 (reward 0.25, update 1.50); RLeXplore's 4.00." in methods.bonus("rnd", rows[0])
+    assert "Cost: 1.75 (reward 0.25, update 1.50)." in methods.bonus("lpm", rows[1])
 
 
 # ---------------------------------------------------------------------- examples

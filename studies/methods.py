@@ -1,0 +1,89 @@
+"""Write the section "Each bonus" of docs/methods.md from the bonuses' docstrings and constructors.
+
+python -m studies.methods
+
+A bonus's cost is taken from benchmarks/results/curiosity.json, its results are linked, once these files exist.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+from sandbox import registry
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "methods.md"
+RESULTS = PAGE.parent / "results" / "curiosity.md"
+COSTS = ROOT / "benchmarks" / "results" / "curiosity.json"
+HEADING = "## Each bonus\n"
+
+
+def page(text: str) -> str:
+    """The page with its section made anew; what stands before and after it stays."""
+    before, heading, rest = text.partition(HEADING)
+    _, following, after = rest.partition("\n## ")
+    if not heading or not following:
+        raise ValueError(f"the page has no section {HEADING.strip()!r} with another one behind it")
+    return before + heading + "\n" + section(costs()) + following + after
+
+
+def costs() -> dict[str, Any]:
+    """What was measured of the bonuses: {"command", "rows": [{"bonus", "ours", "peer"}]}; empty before that."""
+    return json.loads(COSTS.read_text("utf-8")) if COSTS.exists() else {}
+
+
+def section(measured: dict[str, Any]) -> str:
+    """Every bonus by name, with its cost from `measured`."""
+    head = "Made from the docstrings and constructors by `python -m studies.methods`."
+    if measured:
+        head += f" Costs are CPU microseconds per environment step, by `{measured['command']}`."
+    rows = {row["bonus"]: row for row in measured.get("rows", [])}
+    return "\n".join([head + "\n", *(bonus(name, rows.get(name)) for name in registry.names("curiosity"))])
+
+
+def bonus(name: str, row: dict[str, Any] | None) -> str:
+    """Idea, formula, source and differences; results and cost; options with their defaults and meaning."""
+    cls = registry.load("curiosity", name)
+    parts = [f"### {name}", *map(paragraph, inspect.cleandoc(sys.modules[cls.__module__].__doc__ or "").split("\n\n"))]
+    facts = ([cost(row)] if row else []) + (["Results: [curiosity](results/curiosity.md)."] if RESULTS.exists() else [])
+    return "\n\n".join([*parts, *([" ".join(facts)] if facts else []), options(cls), meanings(cls)]) + "\n"
+
+
+def paragraph(text: str) -> str:
+    """Formulas, which begin with the name of what they define, as they stand; prose is Markdown already."""
+    return f"```\n{text}\n```" if re.match(r"\w+ = ", text) else text
+
+
+def cost(row: dict[str, Any]) -> str:
+    own, peer = row["ours"], row["peer"]
+    beside = f"; RLeXplore's {peer['sum']:.2f}" if peer else ""
+    return f"Cost: {own['sum']:.2f} (reward {own['reward']:.2f}, update {own['update']:.2f}){beside}."
+
+
+def options(cls: type) -> str:
+    """Each with its default, as it is written in an agent's name."""
+    defaults = {name: field.default for name, field in registry.schema(cls).model_fields.items()}
+    pairs = [f"`{key}={'None' if value is None else json.dumps(value)}`" for key, value in defaults.items()]
+    return textwrap.fill(f"Options: {', '.join(pairs)}.", 120, break_on_hyphens=False)
+
+
+def meanings(cls: type) -> str:
+    """The "Args" of the class's docstring as a list."""
+    found = re.search(r"^Args:\n(.*?)(?=^\S|\Z)", inspect.cleandoc(cls.__doc__ or ""), re.M | re.S)
+    items = re.findall(r"^    (\w[\w, ]*): (.*?)(?=^    \w|\Z)", found[1], re.M | re.S) if found else []
+    return "\n".join(f"* `{names.replace(', ', '`, `')}`: {' '.join(text.split())}" for names, text in items)
+
+
+def main() -> None:
+    PAGE.write_text(page(PAGE.read_text("utf-8")), "utf-8")
+    print(PAGE)
+
+
+if __name__ == "__main__":
+    main()
