@@ -340,7 +340,7 @@ def test_every_study_and_toml_block(tmp_path: Path) -> None:
 def test_excerpts_are_verbatim() -> None:
     found = [re.match(r"# in (\S+)\n(.*)", block, re.S) for block in python_blocks(CONTRIBUTING)]
     excerpts = [match for match in found if match]
-    assert len(excerpts) == 2
+    assert len(excerpts) == 6
     for match in excerpts:
         assert match[2] in (ROOT / match[1]).read_text("utf-8")
 
