@@ -1,5 +1,4 @@
-"""Discriminative-model-based episodic intrinsic reward: pay for a view that differs from every view of the episode,
-the less the more the two ways that led there differ anyway.
+"""DEIR: pay for a view that differs from every other of the episode more than the ways that led to both do.
 
 r_t = min_i |e(s_{t+1}) - e(s_i)|^2 / (|h_t - h_{i-1}| + 1e-6),   i = 0..t,   h_t = GRU(e(s_t), h_{t-1}),   h_{-1} = 0
 L = -1/2 (log D(h_t, a_t, h_{t+1}) + log(1 - D(h_t, a_t, h~_{t+1}))),   h~_{t+1} from a view drawn from a queue

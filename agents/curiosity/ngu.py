@@ -29,7 +29,7 @@ class NGU(PseudoCounts):
     """Pseudo-counts of the episode times a clipped lifelong novelty.
 
     Args:
-        features, k, epsilon, cluster, c, s_max, memory: see `PseudoCounts`.
+        features, k, epsilon, cluster, c, s_max, memory: see `pseudo_counts`.
         lr: Adam's learning rate, of the features and of the predictor.
         maximum: L, the largest lifelong factor.
         width: features of the random network, and units of the predictor's extra layers.
