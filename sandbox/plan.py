@@ -18,7 +18,7 @@ from sandbox.config import Experiment, agent_of
 from sandbox.errors import UsageError
 from sandbox.spec import AgentSpec
 
-BATCHED_INTERVAL = 20  # rollouts between checkpoints of a world that saves its state
+BATCHED_INTERVAL = 100  # rollouts between checkpoints of a world that saves its state
 EPISODES_BETWEEN = 20  # episode limits per copy between checkpoints of one that starts afresh there
 SCHEDULES = ("extrinsic_weight", "intrinsic_weight", "anneal")  # settings that may change with the steps
 UNKNOWN_LIMIT = 1000  # steps, for an environment that declares no episode limit
@@ -97,8 +97,8 @@ def _check_supervision(spec: AgentSpec, env: gym.Env, env_id: str, batched: bool
     base: Any = env.unwrapped
     if names & {"bc", "oracle"} and not vector.offers_oracle(env_id, env):
         raise UsageError(
-            f"{str(spec)!r} needs an oracle, and {env_id!r} has none; those that have one: this package's worlds and the "
-            "batched MiniGrid ids but Playground (`sandbox list worlds`). Your own environment offers one by a method "
+            f"{str(spec)!r} needs an oracle, and {env_id!r} has none; those that have one: this package's worlds and "
+            "the batched MiniGrid ids but Playground (`sandbox list worlds`). Your own environment offers one by a method "
             "oracle() -> action"
         )
     if "state" in names and not (batched or hasattr(base, "labels")):

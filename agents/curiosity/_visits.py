@@ -144,11 +144,18 @@ class LifelongCounts(_Table):
         super().__init__()
         self.max_views = max_views
         self.register_buffer("table", torch.zeros(4096, 2, dtype=torch.int64))  # slot -> (key, count)
+        self._used: int | None = 0  # different views in memory; None: not counted since the table was loaded
 
     @property
     def views(self) -> int:
         """Number of different views in memory."""
-        return int(np.count_nonzero(self.table.numpy()[:, 0]))
+        if self._used is None:
+            self._used = int(np.count_nonzero(self.table.numpy()[:, 0]))
+        return self._used
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        self._used = None
 
     def count(self, keys: np.ndarray) -> np.ndarray:
         """Arrivals so far, int64 of the shape of `keys`."""
@@ -161,6 +168,7 @@ class LifelongCounts(_Table):
             limit = min(len(self.table) // 2, self.max_views)
             done, used = _add(self.table.numpy(), flat, done, used, limit)
             if done == flat.size:
+                self._used = used
                 return used
             used = self._make_room(used)
 
