@@ -47,8 +47,7 @@ compilation, level pools, RLeXplore's random prelude for its observation statist
   as in RLeXplore's own notebook for SB3, written anew in `benchmarks/peers/rlexplore.py`. **That recipe adds the bonus
   to advantages and returns after SB3 has computed them, so it reaches the step that earned it and no step before: it is
   not propagated.** Ours computes both reward streams' advantages with discount and bootstrap. The peer thus does less
-  here; the row is its speed as published, not as it would be if corrected. Ours has neither `e3b` nor `re3` yet: those
-  rows have no counterpart.
+  here; the row is its speed as published, not as it would be if corrected.
 * **SB3 on our batched world**: tells what comes from the world and what from the learner.
 
 rllte-core is installed with `--no-deps`: its requirements (matplotlib 3.6.0, huggingface-hub 0.14.1, ...) do not go

@@ -11,9 +11,12 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from agents.curiosity._combined import Product, Sum
+from agents.curiosity.rnd import RND
+from agents.learners._backward import Backward
 from agents.learners._policy import MlpPolicy
 from benchmarks import contender, interleave, page, table, whole_runs
-from benchmarks.ours import default, products
+from benchmarks.ours import default, products, same_schedule
 from envs import vector
 from sandbox.config import Experiment, World
 from sandbox.plan import plan, policy_kwargs
@@ -74,17 +77,49 @@ def test_both_kernels_multiply(kernel: products.Kernel) -> None:
     torch.testing.assert_close(kernel(x, weight), x @ weight.T)
 
 
-def test_all_products_of_the_default_loop_are_counted() -> None:
-    """Those of compiled code too; the values of last states come on top of the count by hand."""
-    run = default.make(table.MULTIROOM, "ppo+counts")
+@pytest.fixture
+def learned(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many rows each minibatch runs through the network: the different views."""
+    rows, outputs = [], Backward.outputs
+
+    def watched(self: Backward, index: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        found = outputs(self, index)
+        rows.append(len(found[0]))
+        return found
+
+    monkeypatch.setattr(Backward, "outputs", watched)
+    return rows
+
+
+def test_all_products_of_the_default_loop_are_counted(learned: list[int]) -> None:
+    """Those of compiled code too: of every view to act, of different ones to learn, without autograd. The values of
+    last states come on top of the count by hand."""
+    run, rollout = default.make(table.MULTIROOM, "ppo+counts"), table.CONTENDERS["ppo+counts loop"].rollout
     with default.countable():
-        counted = contender.flops(run, table.CONTENDERS["ppo+counts loop"].rollout)
-    by_hand = sum(products.flops_per_step().values())
-    assert counted is not None and by_hand <= counted <= 1.02 * by_hand
+        counted = contender.flops(run, rollout)
+    by_hand = products.forward_flops() * (rollout + 3 * sum(learned))
+    assert counted is not None and by_hand <= counted * rollout <= 1.01 * by_hand
+    assert len(learned) == products.EPOCHS * rollout // products.BATCH and sum(learned) < products.EPOCHS * rollout
+
+
+def test_all_products_of_the_peers_schedule_are_counted(learned: list[int]) -> None:
+    """As above; the first layer, over raw numbers, has no gradient of its inputs."""
+    run, rollout = same_schedule.make(table.DOORKEY, 16, 32, 256, 2), 512
+    with same_schedule.countable():
+        counted = contender.flops(run, rollout)
+    first, rest = 2 * 2 * 151 * 64, 2 * (2 * 64 * 64 + 64 * (7 + 1))
+    by_hand = (first + rest) * rollout + (2 * first + 3 * rest) * sum(learned)
+    assert counted is not None and by_hand <= counted * rollout <= 1.03 * by_hand
+
+
+@pytest.mark.parametrize(("agent", "built"), [("ppo+counts+rnd", Sum), ("ppo+counts.rnd", Product), ("ppo+rnd", RND)])
+def test_the_default_learner_has_the_bonuses_of_its_agent(agent: str, built: type) -> None:
+    assert type(default.learner(table.DOORKEY, agent).intrinsic) is built
 
 
 def test_names_are_unique_and_pairs_name_contenders_of_their_group() -> None:
-    assert len(table.CONTENDERS) == sum(len(group.contenders) for group in table.GROUPS.values())
+    groups = table.GROUPS.values()
+    assert len(table.CONTENDERS) == sum(len(group.contenders) for group in groups)
     for group in table.GROUPS.values():
         names = {one.name for one in group.contenders}
         assert all({pair.ours, pair.theirs} <= names for pair in group.pairs)
