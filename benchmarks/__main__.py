@@ -20,7 +20,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import interleave, page, whole_runs
+from benchmarks import bonus_costs, interleave, page, whole_runs
 from benchmarks.table import GROUPS
 from sandbox.runs import versions, write_json
 
@@ -37,6 +37,7 @@ def parts(quick: bool) -> dict[str, Measure]:
     """Name -> what measures it."""
     rounds, steps = (1, 65_536) if quick else (5, 800_000)
     measures: dict[str, Measure] = {name: functools.partial(group, name, rounds) for name in GROUPS}
+    measures["curiosity"] = functools.partial(bonus_costs.measure, rounds)
     measures["memory"] = functools.partial(whole_runs.memory, steps)
     measures["jobs"] = functools.partial(whole_runs.jobs, 5 * steps, 1 if quick else 3)
     return measures

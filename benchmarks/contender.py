@@ -4,8 +4,9 @@ it reads and answers with the seconds that took. So contenders take turns within
     python -m benchmarks.contender NAME        names: benchmarks/table.py
 
 Writes one JSON object a line: first `{"ready": NAME, "versions": {...}, "flops": ...}` (matrix products per environment
-step, null for what does not learn), then for each integer read
-`{"steps": ..., "wall": seconds, "cpu": seconds of this process}`. One thread.
+step, null where they are not counted), then for each integer read
+`{"steps": ..., "wall": seconds, "cpu": seconds of this process}`, and what the contender itself measured of its parts,
+if it did. One thread.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 from benchmarks.table import CONTENDERS
 
@@ -33,11 +35,12 @@ def installed(package: str) -> str | None:
         return None
 
 
-def timed(run: Callable[[int], object], steps: int) -> dict[str, float]:
-    """Wall and CPU seconds of `run(steps)`."""
+def timed(run: Callable[[int], object], steps: int) -> dict[str, Any]:
+    """Wall and CPU seconds of `run(steps)`, beside the dict that it may return."""
     wall, cpu = time.perf_counter(), time.process_time()
-    run(steps)
-    return {"steps": steps, "wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
+    parts = run(steps)
+    spent = {"steps": steps, "wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
+    return spent | parts if isinstance(parts, dict) else spent
 
 
 def flops(run: Callable[[int], object], rollout: int) -> float | None:

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.ours import products
-from benchmarks.table import CONTENDERS, GROUPS
+from benchmarks.table import CONTENDERS, CURIOSITY, GROUPS
 from studies.pages import grid
 
 HERE = Path(__file__).parent
 RESULTS, PAGE = HERE / "results", HERE.parent / "docs" / "benchmark.md"
+PEER_SIZED = "The same with networks of the peer's size"
 Rows = list[tuple[Any, ...]]
 PairOfTables = list[tuple[str, list[str], Rows]]
 
@@ -24,17 +25,18 @@ INTRODUCTION = """\
 `make bench` measures this tool beside what people would use instead, and makes this page from what it found
 (`benchmarks/results/*.json`). It builds an environment of its own for the peers, `.venv-bench`, with the same torch,
 stable-baselines3 (SB3), gymnasium and minigrid as ours (`constraints.txt`), so that only the code differs. It needs the
-network for that, and takes about a quarter of an hour on a machine with nothing else to do. It is not a test: a slow
-machine fails nothing.
+network for that, and takes about twenty minutes on a machine with nothing else to do. It is not a test: a slow machine
+fails nothing.
 
 How it measures: every contender is a process with one thread that is built, warmed up by one whole measurement (which
 is thrown away), and then waits. The contenders of a group take turns, five rounds. A speed is environment steps by CPU
 second of its process, the median of the rounds with the smallest and the largest; *wall* is the median by the clock on
 the wall, lower where other programs held the core. A ratio is made within each round. Only ratios of one run hold on
 another machine. *kFLOP a step* is what torch's own counter finds of matrix products, over one rollout and its update
-(lookups and element-wise arithmetic are not counted); *of the limit* is the speed's share of what
-these products alone would allow at this core's rate, measured in the same rounds on the default network's shapes; *at
-the limit* is what a ratio would be if the first of the two did its products at that rate and nothing else.
+(lookups and element-wise arithmetic are not counted), the products that were computed: where equal views are computed
+once, they count once, so that fewer kFLOP a step are a saving and not a smaller network. *of the limit* is the speed's
+share of what these products alone would allow at this core's rate, measured in the same rounds on the default network's
+shapes; *at the limit* is what a ratio would be if the first of the two did its products at that rate and nothing else.
 
 What is in a measurement: acting, worlds with their resets, bonus, advantages, updates. What is not: imports,
 compilation, level pools, RLeXplore's random prelude for its observation statistics, evaluation, files.
@@ -132,6 +134,42 @@ def limit_table(found: dict[str, Any]) -> tuple[list[str], Rows]:
     return ["products", "FLOPs a step", "GFLOP/s", "steps/s"], rows
 
 
+def bonus_table(found: list[dict[str, Any]]) -> tuple[list[str], Rows]:
+    names = ["bonus", "reward", "update", "together", "smallest - largest"]
+    names += ["RLeXplore", "smallest - largest", "ratio", "smallest - largest"]
+    return names, [bonus_cells(row) for row in sorted(found, key=lambda row: row["ours"]["sum"])]
+
+
+def bonus_cells(row: dict[str, Any]) -> tuple[str, ...]:
+    ours, peer = row["ours"], row["peer"]
+    cells = (row["bonus"], number(ours["reward"]), number(ours["update"]), number(ours["sum"]), span(ours))
+    if peer is None:
+        return (*cells, f"{row['peer_class']}: crashes" if "peer_failed" in row else "", "", "", "")
+    ratio = number(row["ratio"]), span({"low": row["ratio_low"], "high": row["ratio_high"]})
+    return (*cells, f"{row['peer_class']}: {number(peer['sum'])}", span(peer), *ratio)
+
+
+def bonus_notes(found: dict[str, Any]) -> dict[str, str]:
+    """What goes above the two tables of bonuses."""
+    share = {name: f"{100 * value:.0f} %" for name, value in found["different_views"].items()}
+    failed = {row["peer_class"]: row["peer_failed"] for row in found["rows"] if "peer_failed" in row}
+    crashes = "".join(f" Its {name} crashes as published (`{error}`)." for name, error in failed.items())
+    return {
+        CURIOSITY.title: f"{CURIOSITY.note} Ours reads the symbolic views through the default encoder. It computes "
+        "equal views once, so that its cost depends on how often they repeat: here "
+        f"{share['rollout']} of a rollout's views are different ones and {share['minibatch']} of a minibatch's. Where "
+        "none repeat, as with continuous observations, it costs more. RLeXplore's classes read the 151 numbers, have "
+        "networks and defaults of their own and learn from every step, in minibatches of 256; most of ours learn from "
+        "half of the steps of 64 copies, in minibatches of 1,024, as they do by default. A part of RLeXplore's work is "
+        f"done while it watches each step, so only the whole is stated.{crashes} A round takes ours over the four "
+        "recorded rollouts and RLeXplore's over the first of them. Ratio: RLeXplore / ours.",
+        PEER_SIZED: "Ours over the same 151 numbers, with encoders of the peer's size, learning from every step. What "
+        "stands on the encoder, ensembles, numbers of neighbours, memories and minibatches are each side's own "
+        "(RLeXplore's Disagreement has four models, each of which learns from a quarter of the minibatches; ours has "
+        "five, each of which learns from four fifths of every one).",
+    }
+
+
 def memory_table(found: dict[str, Any]) -> tuple[list[str], Rows]:
     return ["what", "peak MB"], [(r["what"], f"{r['mb']:,.0f}") for r in found["rows"]]
 
@@ -152,24 +190,28 @@ def tables(name: str, found: dict[str, Any]) -> PairOfTables:
         return [("Memory", *memory_table(found))]
     if name == "jobs":
         return [("Two runs at once", *jobs_table(found))]
+    if name == CURIOSITY.name:
+        return [(CURIOSITY.title, *bonus_table(found["rows"])), (PEER_SIZED, *bonus_table(found["peer_sized"]))]
     made = [(GROUPS[name].title, *speed_table(found)), ("Ratios", *ratio_table(found))]
     return [*made, ("The arithmetic limit", *limit_table(found))] if name == "default_loop" else made
 
 
 NOTES = {
-    "memory": "Largest resident memory of a process. The lifelong table of `counts` grows with the number of different "
+    "Memory": "Largest resident memory of a process. The lifelong table of `counts` grows with the number of different "
     "views up to `max_views` (2^20 by default) and then forgets the half that was met least; the last rows feed it "
     "nothing but new views and say how much a process's peak grows.",
-    "jobs": "Efficiency = t(one job) / (2 t(two jobs)), by the wall clock from the command's start to its end, of a "
-    "study of two runs: 1 where two runs at once take half the time of one after the other. It says something only "
-    "on a machine with two cores free. Two bare learners, warm and without start, files and evaluations, say what the "
-    "machine allows: the cores share caches, memory and clock.",
-    "limit": "Counted for each environment step: a multiply and an add for each weight of the hidden layer (128 x 128) "
-    f"and of the heads (128 x 9); one forward pass to act ({products.forward_flops():,} FLOPs), and in each of "
-    f"{products.EPOCHS} epochs a forward pass and a backward pass of twice its cost. Not counted: the first layer (a "
-    "lookup), activations, losses, Adam, world and bonus (`benchmarks/ours/products.py`). The products alone, with "
-    "nothing between them, each by the faster of torch's two libraries, run at the speeds below, measured in the same "
-    "rounds as the loop: what float32 products allow a learner with this schedule and network.",
+    "Two runs at once": "Efficiency = t(one job) / (2 t(two jobs)), by the wall clock from the command's start to its "
+    "end, of a study of two runs: 1 where two runs at once take half the time of one after the other. It says "
+    "something only on a machine with two cores free. Two bare learners, warm and without start, files and "
+    "evaluations, say what the machine allows: the cores share caches, memory and clock.",
+    "The arithmetic limit": "Counted for each environment step: a multiply and an add for each weight of the hidden "
+    f"layer (128 x 128) and of the heads (128 x 9); one forward pass to act ({products.forward_flops():,} FLOPs), and "
+    f"in each of {products.EPOCHS} epochs a forward pass and a backward pass of twice its cost. Not counted: the first "
+    "layer (a lookup), activations, losses, Adam, world and bonus (`benchmarks/ours/products.py`). The products alone, "
+    "with nothing between them, each by the faster of torch's two libraries, run at the speeds below, measured in the "
+    "same rounds as the loop: what float32 products allow a learner with this schedule and network that computes every "
+    "view of a minibatch. Ours computes equal views once, so it needs fewer of them, by a share that depends on the "
+    "world (*kFLOP a step* is what it computed).",
 }
 
 
@@ -183,19 +225,19 @@ def provenance(found: dict[str, Any]) -> str:
 
 def section(name: str, found: dict[str, Any]) -> str:
     """A part as Markdown."""
-    text = ""
-    for i, (title, names, rows) in enumerate(tables(name, found)):
+    text, notes = "", NOTES | (bonus_notes(found) if name == CURIOSITY.name else {})
+    for title, names, rows in tables(name, found):
         if title == "Ratios":
             text += grid(names, rows) + "\n"
             continue
-        note = NOTES.get("limit" if i else name) or GROUPS[name].note
+        note = notes.get(title) or GROUPS[name].note
         text += f"## {title}\n\n{note}\n\n{grid(names, rows)}\n"
     return text + provenance(found)
 
 
 def render() -> str:
     """The page."""
-    order = [*GROUPS, "memory", "jobs"]
+    order = [*GROUPS, CURIOSITY.name, "memory", "jobs"]
     found = {name: json.loads((RESULTS / f"{name}.json").read_text("utf-8")) for name in order if _there(name)}
     return INTRODUCTION + "\n" + "\n".join(section(name, content) for name, content in found.items())
 

@@ -27,8 +27,8 @@ class Contender:
 
     @property
     def rollout(self) -> int:
-        """Environment steps between two updates; 0 for what does not learn."""
-        if self.module in (PRODUCTS, WORLD, MINIGRID):
+        """Environment steps between two updates; 0 where products are not counted."""
+        if self.module in (PRODUCTS, WORLD, MINIGRID, OUR_BONUSES, THEIR_BONUSES):
             return 0
         n_steps = 128 if self.module == DEFAULT else self.options.get("n_steps", 2048)  # 2048: SB3's default
         return int(self.options.get("copies", 64) * n_steps)
@@ -67,6 +67,7 @@ def _limit(name: str) -> Contender:
 OURS, DEFAULT, WORLD = "benchmarks.ours.same_schedule", "benchmarks.ours.default", "benchmarks.ours.world"
 PRODUCTS = "benchmarks.ours.products"
 SB3, RLEXPLORE, MINIGRID = "benchmarks.peers.sb3", "benchmarks.peers.rlexplore", "benchmarks.peers.world"
+OUR_BONUSES, THEIR_BONUSES = "benchmarks.ours.bonuses", "benchmarks.peers.bonuses"
 AT_16, AT_64 = _same_schedule(16, 256), _same_schedule(64, 1024)
 BONUS = "bonus networks of the peer's size"
 LOOP: dict[str, Any] = {
@@ -220,5 +221,31 @@ WORLDS = Group(
     ),
 )
 
+RECORD: dict[str, Any] = {"env": MULTIROOM, "copies": 64, "n_steps": 128, "rollouts": 4}
+
+COUNTERPARTS = {  # of our bonuses among the classes of RLeXplore
+    "rnd": "RND",
+    "icm": "ICM",
+    "disagreement": "Disagreement",
+    "e3b": "E3B",
+    "ngu": "NGU",
+    "pseudo_counts": "PseudoCounts",
+    "re3": "RE3",
+    "ride": "RIDE",
+}
+
+CURIOSITY = Group(
+    "curiosity",
+    "What a bonus costs",
+    "Microseconds of CPU time for an environment step: a bonus's reward and its learning, without learner and world, "
+    f"on recorded steps of {MULTIROOM} (64 copies, 128 steps a rollout; a quarter of the actions the oracle's, the "
+    "others random). The bonuses of a side share a process and are measured one after the other.",
+    (
+        Contender("bonuses", OUR_BONUSES, 32_768, "ours, each with its defaults", RECORD),
+        Contender("bonuses, peer-sized", OUR_BONUSES, 32_768, f"ours; {BONUS}", RECORD | {"peer_sized": True}),
+        Contender("RLeXplore's bonuses", THEIR_BONUSES, 8_192, "its eight classes", RECORD),
+    ),
+)
+
 GROUPS = {group.name: group for group in (SAME_16, SAME_64, DEFAULTS, LOOP_GROUP, WORLDS)}
-CONTENDERS = {one.name: one for group in GROUPS.values() for one in group.contenders}
+CONTENDERS = {one.name: one for group in (*GROUPS.values(), CURIOSITY) for one in group.contenders}

@@ -46,6 +46,11 @@ def test_cpu_seconds_do_not_count_waiting() -> None:
     assert found["steps"] == 7 and found["wall"] >= 0.05 > 2 * found["cpu"]
 
 
+def test_what_a_contender_measures_itself_stands_beside_its_seconds() -> None:
+    found = contender.timed(lambda steps: {"rnd": {"reward": 1.0}}, 7)
+    assert found["steps"] == 7 and found["rnd"] == {"reward": 1.0}
+
+
 def test_the_counted_flops_are_those_of_the_default_policy() -> None:
     """torch's own counter on the policy that `ppo+counts` trains, forward and backward."""
     resolved = plan(Experiment(agent="ppo+counts", world=World(id=table.MULTIROOM), steps=100_000))
@@ -118,7 +123,7 @@ def test_the_default_learner_has_the_bonuses_of_its_agent(agent: str, built: typ
 
 
 def test_names_are_unique_and_pairs_name_contenders_of_their_group() -> None:
-    groups = table.GROUPS.values()
+    groups = [*table.GROUPS.values(), table.CURIOSITY]
     assert len(table.CONTENDERS) == sum(len(group.contenders) for group in groups)
     for group in table.GROUPS.values():
         names = {one.name for one in group.contenders}
