@@ -34,12 +34,16 @@ class BatchedWorld(VectorEnv):
         observation_space: space of one copy.
         action_space: space of one copy.
         emit_labels: put `labels()` of the state just reached (before an automatic reset) into `infos["labels"]`.
+
+    With the attribute `emit_state` set, `infos["labels"]` is `{"state": state_key()}` instead: all that a count of true
+    states needs, for less.
     """
 
     label_spaces: dict[str, spaces.Space] = {}  # name -> Discrete or MultiDiscrete (classes), or Box (numbers)
     has_oracle: bool = False
     levels_note: str | None = None  # e.g. "held-out (512)": which levels this world draws from
     cell_shape: tuple[int, int] | None = None  # rows, columns of the map of all cells; None: coverage is not measured
+    emit_state: bool = False  # see above; only where `state_key` knows one
     has_one_level: bool = False  # every episode has the same cells within reach
 
     def __init__(
@@ -89,6 +93,11 @@ class BatchedWorld(VectorEnv):
     def labels(self) -> dict[str, np.ndarray]:
         """Ground truth of the present state, name -> [N, ...] (int64 for classes, float32 for numbers)."""
         return {}
+
+    def state_key(self) -> np.ndarray | None:
+        """[N] int64: a hash of the present true state but for the time, equal for equal states; None where the world
+        has no more to say than `labels`."""
+        return None
 
     def oracle(self) -> np.ndarray:
         """[N] the action that a perfect supervisor would label now."""
@@ -169,7 +178,9 @@ class BatchedWorld(VectorEnv):
         success = self.is_success()
         if success is not None:
             infos["is_success"] = success
-        if self.emit_labels:
+        if self.emit_state:
+            infos["labels"] = {"state": self.state_key()}
+        elif self.emit_labels:
             infos["labels"] = self.labels()
         return self._observe(), rewards, terminated, truncated, infos
 

@@ -8,6 +8,8 @@ door_states       0 open, 1 closed, 2 locked, 3 no such door; doors row by row; 
 target            (x, y) of the place to go to (GoTo, Memory), to put something near (PutNear), of the red door
 wanted            what to fetch (Fetch) or to move (PutNear), coded as `carrying`
 obstacles         x, y of each moving ball in turn (DynamicObstacles)
+
+Beside the labels, one number stands for the whole state: `state_keys`.
 """
 
 from __future__ import annotations
@@ -17,9 +19,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from gymnasium import spaces
 
+from envs.compiled import njit
 from envs.minigrid.codes import BOX, COLOURS, DOOR_CLOSED, DOOR_LOCKED, DOOR_OPEN, KEY, MARK
-from envs.minigrid.physics import DIRECTION, HANDS, PAD, PITCH, POSITION, TARGET
+from envs.minigrid.physics import DIRECTION, HANDS, OTHER, PAD, PITCH, POSITION, TARGET
 from envs.minigrid.tasks import AVOID, FETCH, GO_TO, MEMORY, OPEN_IN_ORDER, PUT_NEAR
+from envs.splitmix import GOLDEN, mixed
 
 if TYPE_CHECKING:
     from envs.minigrid.world import MiniGridWorld
@@ -91,3 +95,35 @@ def _door_states(grids: np.ndarray, doors: int) -> np.ndarray:
     states = np.select([kinds == DOOR_OPEN, kinds == DOOR_CLOSED, kinds == DOOR_LOCKED], [0, 1, 2], ABSENT)
     first = np.argsort(states == ABSENT, axis=1, kind="stable")[:, :doors]
     return np.take_along_axis(states, first, axis=1)
+
+
+# ---------------------------------------------------------------------- the whole state as one number
+
+PARTS = (POSITION, DIRECTION, HANDS, TARGET, OTHER)  # of a body; the step count is no part of a state
+
+
+@njit(cache=True)
+def factors(count):  # type: ignore[no-untyped-def]
+    """[count] odd int64, the same in every process."""
+    out = np.empty(count, np.int64)
+    for i in range(count):
+        out[i] = np.int64(mixed(np.uint64(i + 1) * GOLDEN)) | 1
+    return out
+
+
+@njit(cache=True)
+def state_keys(grids, bodies, odd, keys):  # type: ignore[no-untyped-def]
+    """Fills keys [N] int64, 0 .. 2^63 - 1, of every copy's whole grid and body (but for its steps).
+
+    key = mix(sum_c odd_c word_c) over cells and parts of the body, modulo 2^64: a multilinear hash (Carter & Wegman
+    1979): one multiplication per cell, none of which waits for another. Two different states collide with a probability
+    of some 2^(v - 62), where 2^v divides every difference of their words (which have 24 bits).
+    """
+    cells = grids.shape[1]
+    for n in range(len(keys)):
+        total = np.int64(0)
+        for cell in range(cells):
+            total += odd[cell] * grids[n, cell]
+        for i, part in enumerate(PARTS):
+            total += odd[cells + i] * bodies[n, part]
+        keys[n] = np.int64(mixed(np.uint64(total)) >> np.uint64(1))

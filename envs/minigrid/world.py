@@ -105,6 +105,7 @@ class MiniGridWorld(BatchedWorld):
         self.label_spaces = labels.spaces_of(self)
         self._reachable: np.ndarray | None = None  # of each level
         self._everyone = np.arange(num_envs)
+        self._odd: np.ndarray | None = None  # made when a key is asked for
         self._actions = np.zeros(num_envs, np.int64)
         self._success = np.zeros(num_envs, bool)
 
@@ -181,12 +182,14 @@ class MiniGridWorld(BatchedWorld):
 
     def step(self, actions: np.ndarray) -> tuple[Observation, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """`BatchedWorld.step`, but after a reset only the copies concerned look again."""
-        if self.emit_labels:
+        if self.emit_labels and not self.emit_state:
             return super().step(actions)
         rewards, terminated, truncated, ended = self._move(actions)
         self.episode_returns += rewards
         self.episode_lengths += 1
         infos: dict[str, Any] = {"is_success": self._success}
+        if self.emit_state:
+            infos["labels"] = {"state": self.state_key()}
         obs = self._observe()
         if ended:
             done = terminated | truncated
@@ -212,6 +215,14 @@ class MiniGridWorld(BatchedWorld):
     def labels(self) -> dict[str, np.ndarray]:
         """Ground truth of the present state; see `envs.minigrid.labels` for the names."""
         return labels.labels_of(self)
+
+    def state_key(self) -> np.ndarray:
+        """[N] int64, not below 0: of the whole grid, the agent and the task's places; see `labels.state_keys`."""
+        if self._odd is None:
+            self._odd = labels.factors(self.grids.shape[1] + len(labels.PARTS))
+        keys = np.empty(self.num_envs, np.int64)
+        labels.state_keys(self.grids, self.bodies, self._odd, keys)
+        return keys
 
     def oracle(self) -> np.ndarray:
         """[N] int64: the first action of the planner's plan; "done" where there is no way."""

@@ -10,6 +10,7 @@ import pytest
 from envs.minigrid import IDS, make, mirror
 from envs.minigrid.levels import new_env
 from envs.minigrid.mirroring import SameDraws
+from envs.minigrid.physics import STEPS
 
 COLOURS = ("red", "green", "blue", "purple", "yellow", "grey")
 KINDS = ("key", "ball", "box")
@@ -94,3 +95,53 @@ def test_states_with_targets_or_obstacles_elsewhere_are_refused() -> None:
         state[name][0, column] = 10**6
         with pytest.raises(ValueError, match="outside"):
             world.load_state_dict(state)
+
+
+@pytest.mark.parametrize("task", ["MultiRoom-N4-S5", "KeyCorridorS3R1", "PutNear-6x6-N2", "Dynamic-Obstacles-5x5"])
+def test_equal_keys_mean_equal_grids_and_bodies(task: str) -> None:
+    world, rng = make(f"MiniGrid-{task}-v0", 16, levels=8, eval_levels=2), np.random.default_rng(0)
+    world.emit_state = True
+    world.reset(seed=0)
+    state_of: dict[int, bytes] = {}
+    met = 0
+    for _ in range(400):
+        world.step(rng.integers(0, world.task.actions, 16))
+        bodies = np.delete(world.bodies, STEPS, axis=1)
+        for key, grid, body in zip(world.state_key().tolist(), world.grids, bodies, strict=True):
+            met += key in state_of
+            state = grid.tobytes() + body.tobytes()
+            assert key >= 0
+            assert state_of.setdefault(key, state) == state
+    assert len(set(state_of.values())) == len(state_of)  # and equal states have equal keys
+    assert met > 100 and len(state_of) > 100
+
+
+def test_a_key_tells_what_lies_where_and_what_is_carried() -> None:
+    world = make("MiniGrid-DoorKey-5x5-v0", 1, levels=30, eval_levels=2)
+    world.reset(seed=0)
+    before = world.state_dict()
+    keys = set()
+    for name, row, column in (("grids", 0, 9 * 17 + 7), ("bodies", 0, 2), ("bodies", 0, 1)):
+        world.load_state_dict(before)
+        getattr(world, name)[row, column] ^= 1
+        keys |= set(world.state_key().tolist())
+    world.load_state_dict(before)
+    assert len(keys | set(world.state_key().tolist())) == 4
+
+
+def test_a_bonus_that_asks_for_states_is_told_nothing_else_also_at_an_end() -> None:
+    shown, full = (make("MiniGrid-Empty-5x5-v0", 8, levels=30, eval_levels=2) for _ in range(2))
+    shown.emit_state = True
+    rng, ends = np.random.default_rng(0), 0
+    for world in (shown, full):
+        world.reset(seed=0)
+    for _ in range(150):
+        actions = rng.integers(0, 3, 8)
+        told = shown.step(actions)[4]["labels"]
+        assert list(told) == ["state"]
+        _, terminated, truncated, _ = full._move(actions)
+        np.testing.assert_array_equal(told["state"], full.state_key())  # before the reset
+        done = np.flatnonzero(terminated | truncated)
+        ends += len(done)
+        full._begin(done)
+    assert ends > 5
