@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS := 1
 
 .PHONY: install demo test check bench clean study-sb3 study-deep-sea study-labels study-kill study-parity
-.PHONY: study-oracle study-time-to-solve study-how-far
+.PHONY: study-oracle study-time-to-solve study-how-far study-curiosity study-fly-hash
 
 PIP = $(BIN)/pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
 
@@ -75,6 +75,13 @@ study-time-to-solve: install
 
 study-how-far: install
 	$(BIN)/python -m studies.how_far
+
+study-curiosity: install
+	$(BIN)/python -m studies.curiosity
+	$(BIN)/python -m studies.pages
+
+study-fly-hash: install
+	$(BIN)/python -m studies.fly_hash
 
 clean:
 	rm -rf $(VENV) $(PEERS) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -15,6 +15,7 @@ from typing import Any
 
 from sandbox.analyses import table
 from sandbox.runs import find_runs, read_json, write_json
+from studies._curiosity_page import curiosity
 from studies._timed import SOLVED
 from studies.how_far import TASKS as HOW_FAR
 from studies.time_to_solve import TARGETS
@@ -201,11 +202,36 @@ def how_far(result: dict[str, Any]) -> str:
     ) + grid(names, rows)
 
 
+def bounds(value: dict[str, Any]) -> str:
+    return f"{value['mean']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
+
+
+def fly_hash(result: dict[str, Any]) -> str:
+    rows = [(row["k"], row["arm"], bounds(row["found"]), bounds(row["all"])) for row in result["rows"]]
+    fresh = [(row["delta"], bounds(row["r"])) for row in result["novelty"]]
+    set_, seeds = result["settings"], result["rows"][0]["found"]["seeds"]
+    return (
+        f"{set_['pictures']:,} digits of 28 x 28 pixels, drawn in {set_['typefaces']} typefaces that come with "
+        "matplotlib (not MNIST: it comes with no package that is installed, and a study downloads nothing). Truth: the "
+        f"{set_['nearest']} nearest in Euclidean distance of {set_['queries']} queries; answer: the {set_['nearest']} "
+        "nearest tags. `lsh`: k real Gaussian projections; `fly`: values of the k most active of 7,840 cells; `fly "
+        f"binary`: their names alone. Means over {seeds} seeds (data, hash and queries drawn anew) with 95 % bootstrap "
+        "intervals.\n\n"
+        + grid(["k", "hash", "precision at the true neighbours found", "misses counted as 0"], rows)
+        + "\nPublished for MNIST at k = 4: LSH 0.160, fly 0.448 (Dasgupta et al. 2017, first metric). The gain is per "
+        "active cell, not per operation: a tag costs some 600,000 additions, a projection 3,136 products.\n\n"
+        f"Novelty of {set_['asked']} pictures after {set_['stored']:,} others were written, against the distance to "
+        f"the nearest of those (Pearson's r; 45,000 cells, k = {set_['active']}):\n\n" + grid(["delta", "r"], fresh)
+    )
+
+
 PAGE: dict[str, tuple[str, Path, Callable[[dict[str, Any]], str]]] = {
     "demo": ("The demo", RESULTS / "demo.json", comparison),
     "labels": ("What labels are worth on MultiRoom-N4-S5", RESULTS / "labels.json", comparison),
     "sb3_equivalence": ("Ours beside stable-baselines3's PPO", RESULTS / "sb3_equivalence.json", sb3),
     "deep_sea": ("DeepSea", RESULTS / "deep_sea.json", deep_sea),
+    "curiosity": ("Which curiosity helps where", RESULTS / "curiosity.json", curiosity),
+    "fly_hash": ("FlyHash beside random projections", RESULTS / "fly_hash.json", fly_hash),
     "time_to_solve": ("Time to solve", RESULTS / "time_to_solve.json", time_to_solve),
     "how_far": ("How far the default reaches", RESULTS / "how_far.json", how_far),
     "kill_resume": ("Killed and resumed", RESULTS / "kill_resume.json", resume),

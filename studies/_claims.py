@@ -1,0 +1,286 @@
+"""The claims of the curiosity study, each judged from the scores alone.
+
+A claim is a list of comparisons that must all come out as it says. A comparison is a difference of IQMs over seeds,
+paired by seed, with a bootstrap interval at the level 1 - 0.05 / k, where the claim has k comparisons (Bonferroni): a
+claim is not held, and not refuted, because it had many chances.
+
+expected "above":       held if the interval lies above 0, refuted if below
+expected "not above":   held if the interval ends below MARGIN, refuted if it lies above 0 and does not
+
+A claim is held if all its comparisons are, refuted if one is refuted, else there is no evidence; where an arm has fewer
+than five seeds it was not run.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any
+
+from sandbox import statistics
+from sandbox.statistics import MIN_SEEDS, Estimate
+
+MARGIN = 0.05  # of a score in 0..1: what is at most this much better counts as no better
+RESAMPLES = 10_000  # the tails of a Bonferroni interval are thin
+SIZES = (10, 20, 30, 40, 50)
+
+Cell = tuple[str, str]  # world, arm
+Scores = Mapping[Cell, Mapping[int, float]]  # -> seed -> score
+PLAIN, TV, NOISE = "MultiRoom-N4-S5", "NoisyTV-MultiRoom-N4-S5", "NoisyTV-MultiRoom-N4-S5-AlwaysOn"
+FREE = ", no reward"
+LESS_CAPTURED = ("rnd", "noveld", "lpm", "disagreement")
+HARD = ("MultiRoom-N6", "KeyCorridorS3R3", "ObstructedMaze-1Dlh")
+CAR = "SparseMountainCar"
+
+
+@dataclass(frozen=True)
+class Side:
+    """What is compared: the score in each cell (one for each task), less that in the cell of `less`, if there is one.
+
+    With two worlds and one arm this is what the arm loses from the first world to the second.
+    """
+
+    name: str
+    cells: tuple[Cell, ...]
+    less: tuple[Cell, ...] = ()
+
+    def matrix(self, scores: Scores, seeds: Sequence[int]) -> list[list[float]]:
+        """[seeds][tasks]"""
+        pairs = list(zip(self.cells, self.less, strict=True)) if self.less else [(cell, None) for cell in self.cells]
+        return [[scores[a][k] - (scores[b][k] if b else 0.0) for a, b in pairs] for k in seeds]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """`a` against `b`, and how it comes out if the claim is right."""
+
+    a: Side
+    b: Side
+    expected: str = "above"  # or "not above"
+
+    @property
+    def cells(self) -> set[Cell]:
+        return {cell for side in (self.a, self.b) for cell in (*side.cells, *side.less)}
+
+    def estimate(self, scores: Scores, level: float) -> Estimate | None:
+        """None under five common seeds."""
+        seeds = sorted(set.intersection(*(set(scores.get(cell, {})) for cell in self.cells)))
+        if len(seeds) < MIN_SEEDS:
+            return None
+        x, y = (side.matrix(scores, seeds) for side in (self.a, self.b))
+        return statistics.difference(x, y, level=level, resamples=RESAMPLES)
+
+
+@dataclass(frozen=True)
+class Claim:
+    number: str
+    text: str
+    comparisons: tuple[Comparison, ...]
+
+
+def arm_in(world: str, arm: str) -> Side:
+    return Side(f"{arm} in {world}", ((world, arm),))
+
+
+def television(suffix: str = "") -> tuple[Comparison, ...]:
+    """ICM without and with it; then what it takes from ICM against what it takes from the others."""
+
+    def loss(arm: str) -> Side:
+        return Side(f"loss of {arm} by the television", ((PLAIN + suffix, arm),), ((TV + suffix, arm),))
+
+    without, with_ = (
+        Side(name, ((world + suffix, "icm"),)) for name, world in (("icm without", PLAIN), ("with it", TV))
+    )
+    return Comparison(without, with_), *(Comparison(loss("icm"), loss(arm)) for arm in LESS_CAPTURED)
+
+
+def hard(arm: str) -> Side:
+    return Side(arm, tuple((world, arm) for world in HARD))
+
+
+def chance(world: str, arms: Iterable[str], expected: str = "above") -> list[Comparison]:
+    """Arms against uniformly random actions."""
+    return [Comparison(arm_in(world, arm), arm_in(world, "random"), expected) for arm in arms]
+
+
+CLAIMS = (
+    Claim(
+        "1a",
+        "A television that an action switches on captures the error of a forward model (ICM); RND, NovelD, LPM and "
+        "disagreement lose less to it.",
+        television(),
+    ),
+    Claim("1b", "The same where no reward is seen, in coverage.", television(FREE)),
+    Claim(
+        "2",
+        "Under noise that is always on, RND and random projections (SimHash, RE3) explore no better than chance; "
+        "bonuses on features of inverse dynamics (NGU, E3B, RIDE) do.",
+        tuple(
+            comparison
+            for world in (f"DiscoMaze{FREE}", NOISE + FREE)
+            for comparison in (
+                *chance(world, ("ngu", "e3b", "ride")),
+                *chance(world, ("rnd", "simhash", "re3"), "not above"),
+            )
+        ),
+    ),
+    Claim(
+        "3a",
+        "On procedurally generated worlds an episodic bonus beats a lifelong one.",
+        (
+            Comparison(hard("counts:lifelong=false"), hard("counts:episodic=none")),
+            Comparison(hard("e3b"), hard("rnd")),
+        ),
+    ),
+    Claim(
+        "3b",
+        "On these worlds the product of both is best.",
+        tuple(
+            Comparison(hard(product), hard(factor))
+            for product, factors in (
+                ("counts", ("counts:lifelong=false", "counts:episodic=none")),
+                ("e3b.rnd", ("e3b", "rnd")),
+            )
+            for factor in factors
+        ),
+    ),
+    Claim(
+        "5b",
+        "On sparse MountainCar fly_bloom is above SimHash and RND, and counts are no better than it.",
+        (
+            *(Comparison(arm_in(CAR, "fly_bloom"), arm_in(CAR, other)) for other in ("simhash", "rnd")),
+            Comparison(arm_in(CAR, "counts"), arm_in(CAR, "fly_bloom"), "not above"),
+        ),
+    ),
+    Claim(
+        "6",
+        "In hard exploration, counts of true states (privileged) are above counts of partial views.",
+        (Comparison(hard("counts:state=full"), hard("counts")),),
+    ),
+)
+
+
+# ---------------------------------------------------------------------- judging
+
+
+def judge(scores: Scores, planned: Mapping[Cell, int], hashes: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """All claims in order; `planned`: seeds of each cell; `hashes`: studies/results/fly_hash.json, if it is there."""
+    judged = [_judged(claim, scores, planned) for claim in CLAIMS]
+    return sorted([*judged, _deep_sea(scores, planned), _fly_hash(hashes)], key=lambda one: one["claim"])
+
+
+def _judged(claim: Claim, scores: Scores, planned: Mapping[Cell, int]) -> dict[str, Any]:
+    cells = set.union(*(comparison.cells for comparison in claim.comparisons))
+    level = 1 - 0.05 / len(claim.comparisons)
+    results = [comparison.estimate(scores, level) for comparison in claim.comparisons]
+    pairs = [(one, found) for one, found in zip(claim.comparisons, results, strict=True) if found]
+    outcomes = [outcome(one.expected, found) for one, found in pairs]
+    if len(pairs) < len(results):
+        verdict = not_run(cells, scores, planned)
+    else:
+        verdict = combined(outcomes)
+    lines = [
+        f"{said}: {statistics.verdict(one.a.name, one.b.name, found)}"
+        for (one, found), said in zip(pairs, outcomes, strict=True)
+    ]
+    n = min((found.n for _, found in pairs), default=0)
+    return {"claim": claim.number, "text": claim.text, "verdict": verdict, "n": n, "level": level, "lines": lines}
+
+
+def outcome(expected: str, found: Estimate) -> str:
+    """held, refuted or no evidence."""
+    assert found.low is not None and found.high is not None
+    if expected == "above":
+        return "held" if found.low > 0 else "refuted" if found.high < 0 else "no evidence"
+    return "held" if found.high <= MARGIN else "refuted" if found.low > 0 else "no evidence"
+
+
+def combined(outcomes: Sequence[str]) -> str:
+    if "refuted" in outcomes:
+        return "refuted"
+    return "held" if set(outcomes) == {"held"} else "no evidence"
+
+
+def not_run(cells: Iterable[Cell], scores: Scores, planned: Mapping[Cell, int]) -> str:
+    cells = list(cells)
+    done = sum(len(scores.get(cell, {})) for cell in cells)
+    return f"not run ({done} of {sum(planned.get(cell, 0) for cell in cells)})"
+
+
+# ---------------------------------------------------------------------- claims of another kind
+
+
+def _deep_sea(scores: Scores, planned: Mapping[Cell, int]) -> dict[str, Any]:
+    """Held if some bonus solves the largest size in more than half of its runs, refuted if none does."""
+    worlds = [f"DeepSea:size={size}" for size in SIZES]
+    names = [arm for world, arm in planned if world == worlds[-1] and arm != "none"]
+    cells = [(worlds[-1], arm) for arm in names]
+    level = 1 - 0.05 / max(len(names), 1)
+    shares = {arm: share(list(scores.get((worlds[-1], arm), {}).values()), level) for arm in names}
+    if not names or min(len(scores.get(cell, {})) for cell in cells) < MIN_SEEDS:
+        verdict = not_run(cells, scores, planned)
+    elif any(low > 0.5 for low, _ in shares.values()):
+        verdict = "held"
+    else:
+        verdict = "refuted" if all(high < 0.5 for _, high in shares.values()) else "no evidence"
+    lines = [line for arm in ["none", *names] if (line := _sizes(arm, worlds, scores))]
+    return {
+        "claim": "4",
+        "text": "A bonus solves DeepSea of size 50 by bsuite's rule in more than half of its runs.",
+        "verdict": verdict, "n": min((len(scores.get(cell, {})) for cell in cells), default=0),
+        "level": level, "lines": lines,
+    }  # fmt: skip
+
+
+def _sizes(arm: str, worlds: Sequence[str], scores: Scores) -> str:
+    """How many runs solved each size."""
+    found = [(size, list(scores.get((world, arm), {}).values())) for size, world in zip(SIZES, worlds, strict=True)]
+    told = [f"{sum(values):.0f} of {len(values)} at {size}" for size, values in found if values]
+    return f"{arm} solved {', '.join(told)}" if told else ""
+
+
+def share(values: Sequence[float], level: float) -> tuple[float, float]:
+    """Wilson's interval of the probability of 1 among zeros and ones; (0, 1) without any.
+
+    A bootstrap of equal values has no width, and most arms either always or never solve a size.
+    """
+    n, p = len(values), sum(values) / max(len(values), 1)
+    if n == 0:
+        return 0.0, 1.0
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    middle, half = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return (middle - half) / (1 + z * z / n), (middle + half) / (1 + z * z / n)
+
+
+def _fly_hash(hashes: dict[str, Any] | None) -> dict[str, Any]:
+    """FlyHash against LSH at k = 4, by both metrics, and the novelty of the filter."""
+    claim: dict[str, Any] = {
+        "claim": "5a",
+        "text": "FlyHash finds neighbours better than random projections (LSH) at k = 4, on digits.",
+        "verdict": "not run (0 of 1)", "n": 0, "level": 0.95, "lines": [],
+    }  # fmt: skip
+    if hashes is None:
+        return claim
+    pairs = [(arm, metric) for arm in ("fly", "fly binary") for metric in ("found", "all")]
+    level = 1 - 0.05 / len(pairs)
+    found = {pair: _beside_lsh(hashes, *pair, level) for pair in pairs}
+    n = min(one.n for one in found.values())
+    if n < MIN_SEEDS:
+        return claim | {"verdict": f"not run ({n} of {MIN_SEEDS})", "n": n}
+    outcomes = {pair: outcome("above", one) for pair, one in found.items()}
+    names = {"found": "precision at the neighbours found", "all": "precision with misses as 0"}
+    lines = [
+        f"{outcomes[pair]}: {statistics.verdict(f'{pair[0]}, {names[pair[1]]},', 'lsh', one)}"
+        for pair, one in found.items()
+    ]
+    return claim | {"verdict": combined(list(outcomes.values())), "n": n, "level": level, "lines": lines}
+
+
+def _beside_lsh(hashes: dict[str, Any], arm: str, metric: str, level: float) -> Estimate:
+    x, y = (
+        [row[metric] for run in hashes["runs"] for row in run["similarity"] if (row["k"], row["arm"]) == (4, name)]
+        for name in (arm, "lsh")
+    )
+    return statistics.difference(x, y, level=level, resamples=RESAMPLES)

@@ -1,0 +1,134 @@
+"""The page of the curiosity study, from studies/results/curiosity.json: claims, scores, ranks, coverage, cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sandbox.analyses._format import escape, markdown_table
+from sandbox.statistics import MIN_SEEDS
+
+
+def curiosity(result: dict[str, Any]) -> str:
+    arms = result["arms"]
+    done, planned = (sum(row) for row in zip(*((len(a["seeds"]), a["planned"]) for a in arms), strict=True))
+    failed = sum(arm["failed"] for arm in arms)
+    return (
+        f"{done:,} of {planned:,} runs finished, {failed} failed. Every setting at its default but in DeepSea (that of "
+        "[its own page](deep_sea.md)); equal steps within a world; the final policy with sampled actions on unseen "
+        "levels. Which worlds, steps and arms: `studies/curiosity.toml`. `none`: no bonus; `counts` is episodic times "
+        "lifelong, `counts:lifelong=false` and `counts:episodic=none` are one of the two; `counts:state=full` is told "
+        "the true state (privileged), as the `oracle` is. Commits of the runs: "
+        f"{', '.join(f'`{commit}`' for commit in result['commits']) or 'none'}.\n\n"
+        f"## Claims\n\n{_claims(result['claims'])}\n"
+        f"## Scores\n\n{_scores(arms)}\n## Ranks\n\n{_ranks(result['ranks'])}\n"
+        f"## Coverage\n\n{_coverage(arms)}\n## Cost\n\n{_cost(arms)}"
+    )
+
+
+def _claims(claims: Sequence[dict[str, Any]]) -> str:
+    head = (
+        "Judged by `studies/_claims.py` from the scores alone: differences of IQMs, paired by seed, bootstrap "
+        'intervals at 1 - 0.05 / k for the k comparisons of a claim; "no better" means by at most 0.05; '
+        "*n* is the least number of seeds.\n\n"
+    )
+    table = markdown_table(
+        ["", "claim", "verdict", "n"], [(c["claim"], c["text"], c["verdict"], c["n"]) for c in claims]
+    )
+    lines = [f"* {claim['claim']}, {escape(line)}\n" for claim in claims for line in claim["lines"]]
+    return head + table + "\n" + "".join(lines)
+
+
+def _interval(value: dict[str, Any] | None, planned: int | None = None) -> str:
+    """With its number of seeds where that is not the planned one."""
+    if value is None:
+        return "-"
+    ends = "" if value["low"] is None else f" [{value['low']:.2f}, {value['high']:.2f}]"
+    seeds = "" if value["n"] == planned else f" (n = {value['n']})"
+    return f"{value['iqm']:.2f}{ends}{seeds}"
+
+
+def _by_arm(rows: Sequence[dict[str, Any]], cell: Callable[[dict[str, Any]], str]) -> str:
+    """One row for each arm, one column for each world."""
+    worlds, arms = (list(dict.fromkeys(row[key] for row in rows)) for key in ("world", "arm"))
+    found = {(row["world"], row["arm"]): cell(row) for row in rows}
+    lines = [[arm, *(found.get((world, arm), "") for world in worlds)] for arm in arms]
+    return markdown_table(["arm", *worlds], lines)
+
+
+def _scores(arms: Sequence[dict[str, Any]]) -> str:
+    """A table for the worlds of each metric."""
+    titles = {
+        "success": "Success",
+        "coverage": "No reward: coverage of an evaluation episode",
+        "return": "Return",
+        "solved": "DeepSea: share of runs that solved it before episode 2^N + 100, within 10,000",
+    }
+    parts = []
+    for metric, title in titles.items():
+        rows = [arm for arm in arms if arm["metric"] == metric]
+        cell = _solved if metric == "solved" else lambda row: _interval(row["score"], row["planned"])
+        for some in _few_worlds(rows):
+            parts.append(f"{title}:\n\n{_by_arm(some, cell)}\n")
+    few = any(0 < len(arm["seeds"]) < MIN_SEEDS for arm in arms)
+    note = f" Some arms have fewer than {MIN_SEEDS} seeds: of those no winner is named." if few else ""
+    return f"IQM over seeds [95 % bootstrap interval]; n is told where seeds are missing.{note}\n\n" + "".join(parts)
+
+
+def _solved(row: dict[str, Any]) -> str:
+    return f"{sum(row['scores']):.0f} of {len(row['scores'])}" if row["scores"] else "-"
+
+
+def _few_worlds(rows: Sequence[dict[str, Any]], most: int = 5) -> list[list[dict[str, Any]]]:
+    """In tables that fit on a page."""
+    worlds = list(dict.fromkeys(row["world"] for row in rows))
+    parts = [worlds[i : i + most] for i in range(0, len(worlds), most)]
+    return [[row for row in rows if row["world"] in part] for part in parts]
+
+
+def _ranks(ranks: dict[str, Any]) -> str:
+    if not ranks["arms"]:
+        return f"No world has two arms with {MIN_SEEDS} seeds: no order is told.\n"
+    worlds = [(w["world"], w["arms"], w["seeds"], f"{w['halves']:.2f}") for w in ranks["worlds"]]
+    arms = [
+        (a["arm"], a["worlds"], f"{a['place']:.2f} [{a['low']:.2f}, {a['high']:.2f}]", f"{a['keeps']:.2f}")
+        for a in ranks["arms"]
+    ]
+    return (
+        "Kendall's tau-b between the orders of the arms by two halves of the seeds, mean over 200 splits:\n\n"
+        + markdown_table(["world", "arms", "seeds", "tau of halves"], worlds)
+        + "\nPlace over worlds, 0 if an arm is always best and 1 if always last, with the 95 % interval of a bootstrap "
+        "over seeds, and how often it keeps its position in these draws. Whoever stands higher is better only where "
+        "the intervals and the claims say so:\n\n" + markdown_table(["arm", "worlds", "place", "keeps"], arms)
+    )
+
+
+def _coverage(arms: Sequence[dict[str, Any]]) -> str:
+    rows = [arm for arm in arms if arm["coverage"] and arm["metric"] != "solved"]
+    tables = [
+        _by_arm(some, lambda row: f"{row['coverage']['iqm']:.2f} / {_entropy(row)}") for some in _few_worlds(rows)
+    ]
+    return (
+        "Share of cells that an evaluation episode visits / entropy of all visits in training (IQM):\n\n"
+        + "\n".join(tables)
+    )
+
+
+def _entropy(row: dict[str, Any]) -> str:
+    return f"{row['entropy']['iqm']:.2f}" if row["entropy"] else "-"
+
+
+def _cost(arms: Sequence[dict[str, Any]]) -> str:
+    """CPU time per step, and what the bonus adds to the arm without one."""
+    plain = {arm["world"]: arm["us"] for arm in arms if arm["arm"] == "none" and arm["us"]}
+    rows = [arm for arm in arms if arm["us"] and arm["world"] in plain]
+
+    def cell(row: dict[str, Any]) -> str:
+        return f"{row['us']:.1f} ({row['us'] - plain[row['world']]:+.1f})"
+
+    tables = [_by_arm(some, cell) for some in _few_worlds(rows)]
+    return (
+        "CPU microseconds per environment step of a whole run, start-up and evaluations included, median over seeds, "
+        "and the difference from `none`. Other processes shared the machine; "
+        "[benchmark](../benchmark.md) has measurements made for that purpose.\n\n" + "\n".join(tables)
+    )

@@ -1,0 +1,213 @@
+"""The curiosity study: its files agree, its claims follow from made-up scores, a part of it gives a page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from sandbox import registry
+from sandbox.config import to_dict
+from sandbox.runs import create, versions, write_json
+from sandbox.study import folder_of
+from studies import _claims, _ranks, curiosity
+from studies._curiosity_page import curiosity as page
+
+SEEDS = range(10)
+PLANNED = {
+    (curiosity.world_name(one), curiosity.arm_name(one.agent)): len(SEEDS)
+    for batch in curiosity.batches()
+    for one in batch.study(1).experiments()
+}
+
+
+def test_every_file_has_the_same_arms_but_for_those_that_its_world_lacks() -> None:
+    arms: dict[str, set[str]] = {}
+    for batch in curiosity.batches():
+        study = batch.study()
+        arms[batch.file] = {curiosity.arm_name(agent) for agent in study.agents}
+        assert len(study.seeds) == 10  # type: ignore[arg-type]
+    full = arms["curiosity"]
+    assert {"none", "random", "oracle", "counts:state=full", "e3b.rnd", "rnd+e3b"} <= full
+    assert set(registry.names("curiosity")) <= full
+    lacking = {"curiosity_cartpole": {"oracle", "counts:state=full"}}
+    lacking["curiosity_deep_sea"] = lacking["curiosity_cartpole"] | {"random"}
+    for file, found in arms.items():
+        assert full - found == lacking.get(file, set()), file
+
+
+def test_a_run_of_deep_sea_holds_ten_thousand_episodes() -> None:
+    for batch in curiosity.batches()[-5:]:
+        study = batch.study()
+        size = int(study.world.kwargs["size"])
+        assert study.steps % (16 * 32) == 0
+        assert 10_000 <= study.steps // 16 // size * 16 < 10_000 + 16 * 32 / size + 16
+
+
+def test_the_claims_ask_only_for_what_is_planned() -> None:
+    for claim in _claims.CLAIMS:
+        for comparison in claim.comparisons:
+            assert comparison.cells <= PLANNED.keys()
+
+
+def scores(value: Callable[[str, str, int], float]) -> dict[Any, dict[int, float]]:
+    return {(world, arm): {seed: value(world, arm, seed) for seed in SEEDS} for world, arm in PLANNED}
+
+
+def verdicts(made_up: Any) -> dict[str, str]:
+    return {one["claim"]: one["verdict"] for one in _claims.judge(made_up, PLANNED, None)}
+
+
+def as_claimed(world: str, arm: str, seed: int) -> float:
+    """A world in which every claim is true."""
+    noise = 0.01 * ((seed * 7 + len(arm)) % 10)
+    low = {
+        "icm": "NoisyTV" in world and "AlwaysOn" not in world,
+        "random": True,
+        "rnd": "AlwaysOn" in world or world.startswith(("Disco", "Sparse")) or world in _claims.HARD,
+        "simhash": "AlwaysOn" in world or world.startswith(("Disco", "Sparse")),
+        "re3": "AlwaysOn" in world or world.startswith("Disco"),
+        "counts:episodic=none": True,
+    }
+    middle = {"counts:lifelong=false": True, "e3b": world in _claims.HARD}
+    if world.startswith("DeepSea"):
+        return float(arm != "none")
+    if arm == "counts:state=full":
+        return 0.9 + noise
+    return (0.1 if low.get(arm) else 0.4 if middle.get(arm) else 0.7) + noise / 10
+
+
+def test_claims_are_held_where_they_are_true_and_refuted_where_the_contrary_is() -> None:
+    true = verdicts(scores(as_claimed))
+    assert {number: verdict for number, verdict in true.items() if number != "5a"} == dict.fromkeys(
+        ("1a", "1b", "2", "3a", "3b", "4", "5b", "6"), "held"
+    )
+    contrary = verdicts(scores(lambda w, a, k: 1 - as_claimed(w, a, k)))
+    assert {verdict for number, verdict in contrary.items() if number != "5a"} == {"refuted"}
+
+
+def test_equal_arms_are_no_evidence() -> None:
+    rng = np.random.default_rng(0)
+    found = verdicts(scores(lambda w, a, k: float(rng.random())))
+    assert "held" not in found.values()
+
+
+def test_under_five_seeds_nothing_is_judged_and_the_missing_runs_are_counted() -> None:
+    full = scores(as_claimed)
+    four = {cell: {seed: of[seed] for seed in range(4)} for cell, of in full.items()}
+    assert verdicts(four)["6"] == "not run (24 of 60)"
+    assert all(verdict.startswith("not run") for verdict in verdicts(four).values())
+    one_arm_short = full | {("MultiRoom-N6", "counts"): {}}
+    assert verdicts(one_arm_short)["6"] == "not run (50 of 60)"
+    assert verdicts(one_arm_short)["2"] == "held"
+    assert _ranks.stability(four) == {"worlds": [], "arms": []}
+
+
+def test_no_better_is_judged_by_a_margin() -> None:
+    def found(low: float, high: float) -> str:
+        estimate = _claims.Estimate((low + high) / 2, low, high, (10, 10))
+        return _claims.outcome("not above", estimate)
+
+    assert [found(-0.3, -0.1), found(-0.1, 0.04), found(0.01, 0.04)] == ["held"] * 3
+    assert found(-0.01, 0.06) == "no evidence"
+    assert found(0.01, 0.06) == "refuted"
+
+
+def test_the_hash_claim_reads_the_hash_study() -> None:
+    hashes = json.loads(curiosity.FLY_HASH.read_text("utf-8"))
+    (claim,) = [one for one in _claims.judge({}, {}, hashes) if one["claim"] == "5a"]
+    assert claim["verdict"] in ("held", "refuted", "no evidence") and claim["n"] == len(hashes["runs"])
+    hashes["runs"] = hashes["runs"][:3]
+    (claim,) = [one for one in _claims.judge({}, {}, hashes) if one["claim"] == "5a"]
+    assert claim["verdict"] == "not run (3 of 5)"
+
+
+def test_wilsons_interval_is_scipys() -> None:
+    for k, n in ((0, 10), (3, 10), (10, 10)):
+        low, high = stats.binomtest(k, n).proportion_ci(0.99, "wilson")
+        assert _claims.share([1.0] * k + [0.0] * (n - k), 0.99) == pytest.approx((low, high), abs=1e-9)
+
+
+# ---------------------------------------------------------------------- ranks
+
+
+def test_ranks_and_tau_are_scipys() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        x, y = rng.integers(0, 4, (2, 8))
+        np.testing.assert_allclose(_ranks.ranks(x), stats.rankdata(-x))
+        assert _ranks.tau(x, y) == pytest.approx(stats.kendalltau(x, y).statistic)
+    assert _ranks.tau(np.zeros(3), np.arange(3)) == 0
+
+
+def test_an_order_without_noise_is_stable_and_one_of_noise_is_not() -> None:
+    rng = np.random.default_rng(0)
+    sure = {("w", f"a{i}"): {seed: i + 0.01 * rng.random() for seed in SEEDS} for i in range(6)}
+    luck = {("w", f"a{i}"): {seed: rng.random() for seed in SEEDS} for i in range(6)}
+    stable, unstable = _ranks.stability(sure), _ranks.stability(luck)
+    assert stable["worlds"][0]["halves"] == 1
+    assert [row["arm"] for row in stable["arms"]] == [f"a{i}" for i in (5, 4, 3, 2, 1, 0)]
+    assert {row["keeps"] for row in stable["arms"]} == {1.0}
+    assert unstable["worlds"][0]["halves"] < 0.6
+    assert min(row["keeps"] for row in unstable["arms"]) < 0.6
+
+
+# ---------------------------------------------------------------------- from runs to a page
+
+
+def finish(batch: curiosity.Batch, root: Path, agent: str, seeds: int, result: dict[str, Any]) -> None:
+    """Made-up finished runs."""
+    for one in batch.study(seeds).experiments():
+        if one.agent == agent:
+            run = create(folder_of(one, root / batch.folder), to_dict(one))
+            write_json(run.versions_file, versions() | {"commit": "made-up"})
+            told = {"status": "done", "steps": one.steps, "cost": {"cpu_seconds": one.steps * 1e-5}}
+            write_json(run.result_file, told | result)
+
+
+def test_a_part_of_the_study_gives_a_page(tmp_path: Path) -> None:
+    few = 'agents=["random", "ppo", "ppo+counts"]'
+    cart = curiosity.Batch("curiosity_cartpole", "cart", (few,))
+    disco = curiosity.Batch("curiosity_free", "free", (few, 'envs=["DiscoMaze-v0"]'))
+    sea = curiosity.Batch("curiosity_deep_sea", "sea", ('agents=["ppo+flat", "ppo+flat+rnd"]',))
+    planned = [cart, disco, sea]
+    assert "0 of 80 runs finished" in page(curiosity.result(tmp_path, planned))
+
+    dense = {"success": None, "return": {"mean": 400.0}, "coverage": None}
+    seen = {"evaluation": 0.25, "training": {"entropy": 0.5}, "visits": [[1]]}
+    finish(cart, tmp_path, "ppo", 3, dense)
+    finish(cart, tmp_path, "ppo+counts", 10, dense)
+    finish(disco, tmp_path, "ppo", 5, {"success": None, "return": {"mean": 0.0}, "coverage": seen})
+    for agent, after in (("ppo+flat", 0), ("ppo+flat+rnd", 1123)):  # bsuite: before episode 2^10 + 100 = 1124
+        told = {"evaluation": 1.0, "training": {"entropy": 1.0, "coverage": 1.0, "solved_after": after}}
+        finish(sea, tmp_path, agent, 5, {"success": {"mean": 1.0}, "return": {"mean": 0.99}, "coverage": told})
+
+    found = curiosity.result(tmp_path, planned)
+    rows = {(row["world"], row["arm"]): row for row in found["arms"]}
+    assert rows["CartPole-v1", "none"]["score"] == {"iqm": 400, "low": 400, "high": 400, "n": 3}
+    assert rows["CartPole-v1", "random"]["scores"] == [] and rows["CartPole-v1", "random"]["planned"] == 10
+    assert rows["DiscoMaze, no reward", "none"]["scores"] == [0.25] * 5
+    assert rows["DeepSea:size=10", "none"]["scores"] == [0.0] * 5
+    assert rows["DeepSea:size=10", "rnd"]["scores"] == [1.0] * 5
+    assert rows["CartPole-v1", "counts"]["us"] == 10.0
+    text = page(found)
+    assert "28 of 80 runs finished, 0 failed" in text and "made-up" in text
+    assert "400.00 [400.00, 400.00] (n = 3)" in text and "of those no winner is named" in text
+    assert "5 of 5" in text and "not run" in text and "10.0 (+0.0)" in text
+
+
+def test_a_finished_run_loses_its_checkpoints_and_an_unfinished_one_keeps_them(tmp_path: Path) -> None:
+    batch = curiosity.Batch("curiosity_cartpole", "cart", ('agents=["ppo"]',))
+    finish(batch, tmp_path, "ppo", 1, {"success": None, "return": {"mean": 1.0}, "coverage": None})
+    done, other = (folder_of(one, tmp_path / "cart") for one in batch.study(2).experiments())
+    create(other, to_dict(batch.study(2).experiments()[1]))
+    for folder in (done, other):
+        (folder / "checkpoints").mkdir()
+    curiosity.tidy(tmp_path / "cart")
+    assert not (done / "checkpoints").exists() and (other / "checkpoints").exists()
+    assert (done / "result.json").exists()
