@@ -3,7 +3,7 @@
 The runs are those of studies/curiosity*.toml (studies/curiosity.toml says which and what they cost), below
 runs/curiosity. All of them get five seeds before the first gets ten, so that a study that was stopped early says
 something about everything. A run is resumed from its checkpoint; the checkpoints of finished runs are deleted, as
-thousands of them would fill tens of gigabytes.
+there would be thousands.
 
 The score of a run: coverage of an evaluation episode where no reward is seen; in DeepSea 1 if it was solved by
 bsuite's rule, else 0; elsewhere success of the final policy, or its return where a world knows no success.
@@ -35,7 +35,7 @@ from studies import _claims, _ranks
 HERE = Path(__file__).parent
 ROOT = Path("runs") / "curiosity"
 RESULT, FLY_HASH = (HERE / "results" / f"{name}.json" for name in ("curiosity", "fly_hash"))
-FILES = ("curiosity", "curiosity_free", "curiosity_small", "curiosity_cartpole", "curiosity_hard")
+FILES = ("curiosity", "curiosity_free", "curiosity_small", "curiosity_hard", "curiosity_cartpole")
 SEEDS_FIRST = 5
 EPISODES, ROLLOUT = 10_000, 16 * 32  # of a run in DeepSea; steps of a rollout there
 METRICS = {"DeepSea-v0": "solved", "CartPole-v1": "return"}  # elsewhere success; without a reward coverage
@@ -58,7 +58,7 @@ class Batch:
 
 
 def batches() -> list[Batch]:
-    """The cheapest first."""
+    """What most claims rest on first; DeepSea, the slowest a step, last."""
     return [Batch(file, file) for file in FILES] + [
         Batch("curiosity_deep_sea", f"deep_sea_{n}", (f"world.kwargs.size={n}", f"steps={deep_sea_steps(n)}"))
         for n in _claims.SIZES
