@@ -22,8 +22,6 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
 
 from agents.context import Context
-from agents.curiosity import IntrinsicReward
-from agents.curiosity._combined import Product, Sum
 from agents.learners._policy import MlpPolicy
 from agents.learners.ppo import PPO
 from agents.supervised import Supervised
@@ -35,9 +33,8 @@ from sandbox.energy import Meter
 from sandbox.errors import SandboxError, UsageError
 from sandbox.evaluate import Evaluation, Evaluator
 from sandbox.metrics import RunWriter
-from sandbox.plan import Plan, encoder_of, learner_kwargs, policy_kwargs
+from sandbox.plan import Plan, bonus_of, build, encoder_of, learner_kwargs, policy_kwargs
 from sandbox.runs import Run, write_json
-from sandbox.spec import Part
 
 LEARN, WORLD, _EVALUATION, LABELS = range(4)  # streams of SeedSequence([seed, stream, boundary])
 Progress = Callable[[int, int, dict[str, float]], None]
@@ -155,7 +152,7 @@ class Session:
         env = self.evaluator.env
         make_policy = functools.partial(self._new_policy, env.single_observation_space, env.single_action_space)
         context = Context(env.single_observation_space, env.single_action_space, 1, self._new_encoder, make_policy)
-        part = self._build(self.plan.spec.base, context)
+        part = build(self.plan.spec.base, context)
         if self.state is not None:
             part.policy.load_state_dict(self.state["policy"])
             self.ledger |= self.state["ledger"]
@@ -234,18 +231,6 @@ class Session:
         rate = self.experiment.learner.learning_rate
         return MlpPolicy(observation_space, action_space, lambda _progress: rate, **policy_kwargs(self.plan))
 
-    def _build(self, part: Part, context: Context) -> Any:
-        if part.factors != (part,):
-            return Product(context, {one.name: functools.partial(self._build, one) for one in part.factors})
-        return registry.load(part.kind, part.name)(context, **part.options)
-
-    def _bonus(self) -> Callable[[Context], IntrinsicReward] | None:
-        """What builds the agent's bonus: one, a sum of several, or None."""
-        makers = {part.name: functools.partial(self._build, part) for part in self.plan.spec.all("curiosity")}
-        if len(makers) < 2:
-            return next(iter(makers.values()), None)
-        return functools.partial(Sum, makers=makers, gamma=self.experiment.learner.intrinsic_gamma)
-
     def _new_model(self, vec: GymnasiumVecEnv) -> PPO:
         spec = self.plan.spec
         objective = spec.get("objectives")
@@ -255,8 +240,8 @@ class Session:
             **learner_kwargs(self.plan),
             seed=int(np.random.SeedSequence([self.experiment.seed, LEARN]).generate_state(1)[0]),
             device=self.experiment.device,
-            intrinsic=self._bonus(),
-            objective=functools.partial(self._build, objective) if objective else None,
+            intrinsic=bonus_of(self.plan),
+            objective=functools.partial(build, objective) if objective else None,
             freeze_encoder=spec.get("supervised") is not None,
         )
 
@@ -269,7 +254,8 @@ class Session:
             raise UsageError(
                 f"{self.experiment.agent!r} reads {told}, and {self.experiment.world.id!r} offers no labels"
             )
-        env.emit_labels = True
+        env.emit_state = env.state_key() is not None  # the whole state in one number, where a world has it
+        env.emit_labels = not env.emit_state
         self.privileged.append(f"{'+'.join(part.name for part in self.plan.spec.all('curiosity'))}: {told}")
 
     def _supervise_encoder(self, model: PPO) -> int:
@@ -280,7 +266,7 @@ class Session:
         if self.state is not None:  # the checkpoint holds the trained weights; the ledger is a matter of count
             self.ledger["states"] = self.state["ledger"]["states"]
             return int(self.state["label_steps"])
-        part = self._build(wanted, Context(model.observation_space, model.action_space, 1, self._new_encoder))
+        part = build(wanted, Context(model.observation_space, model.action_space, 1, self._new_encoder))
         self._fit(part)
         model.load_encoder(part.encoder)
         return part.steps

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,12 +12,15 @@ import gymnasium as gym
 import numpy as np
 
 from agents.adam import Adam
+from agents.context import Context
+from agents.curiosity import IntrinsicReward
+from agents.curiosity._combined import Product, Sum
 from agents.encoders import default_encoder
 from envs import vector
 from sandbox import preflight, registry
 from sandbox.config import Experiment, agent_of
 from sandbox.errors import UsageError
-from sandbox.spec import AgentSpec
+from sandbox.spec import AgentSpec, Part
 
 BATCHED_INTERVAL = 100  # rollouts between checkpoints of a world that saves its state
 EPISODES_BETWEEN = 20  # episode limits per copy between checkpoints of one that starts afresh there
@@ -147,6 +151,21 @@ def learner_kwargs(plan_: Plan) -> dict[str, Any]:
         "policy_kwargs": policy_kwargs(plan_),
         **{name: functools.partial(at, getattr(learner, name)) for name in SCHEDULES},
     }
+
+
+def build(part: Part, context: Context) -> Any:
+    """A part of an agent, or the product of several bonuses."""
+    if part.factors != (part,):
+        return Product(context, {one.name: functools.partial(build, one) for one in part.factors})
+    return registry.load(part.kind, part.name)(context, **part.options)
+
+
+def bonus_of(plan_: Plan) -> Callable[[Context], IntrinsicReward] | None:
+    """What builds the agent's bonus: one, a sum of several, or None."""
+    makers = {part.name: functools.partial(build, part) for part in plan_.spec.all("curiosity")}
+    if len(makers) < 2:
+        return next(iter(makers.values()), None)
+    return functools.partial(Sum, makers=makers, gamma=plan_.experiment.learner.intrinsic_gamma)
 
 
 def at(schedule: float | tuple[tuple[int, float], ...], steps: int) -> float:

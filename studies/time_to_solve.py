@@ -32,7 +32,7 @@ TARGETS = {
     "MultiRoom-N6": Target(1_600_000, 12, 10),
     "KeyCorridorS3R3": Target(2_000_000, 15, 10),
     "KeyCorridorS4R3": Target(7_000_000, 60, 8),
-    "LockedRoom": Target(20_000_000, 150, 8),
+    "LockedRoom": Target(18_000_000, 150, 8),
 }
 
 

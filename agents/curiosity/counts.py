@@ -9,8 +9,9 @@ does not depend on which copy stands first in the batch, and `reward` alone neve
 agent sees (all parts of a dict), not the simulator's full grid that the authors of RIDE and NovelD hash in MiniGrid.
 The start view of an episode counts as visited within it; N counts arrivals only.
 
-`state="full"` is privileged: it counts true states, all of the world's labels together, instead of views. Labels are
-told of the states reached only, so the state in which an episode starts is paid once when the agent comes back to it.
+`state="full"` is privileged: it counts true states instead of views: the world's key of its whole state where it has
+one (MiniGrid: grid and body), else all of its labels together. They are told of the states reached only, so the state
+in which an episode starts is paid once when the agent comes back to it.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class Counts(IntrinsicReward):
     """Exact visit counts of hashed views.
 
     Args:
-        state: what is counted: `view` what the agent sees; `full` the world's labels (privileged).
+        state: what is counted: `view` what the agent sees; `full` the true state (privileged).
         episodic: factor for visits within the episode: `first` 1[N_ep = 1], `sqrt` 1/sqrt(N_ep), `none` 1.
         lifelong: multiply by 1/sqrt(1 + N).
         decimals: floats are rounded to so many places before hashing.
@@ -56,7 +57,7 @@ class Counts(IntrinsicReward):
         if episodic == "none" and not lifelong:
             raise ValueError("counts: episodic='none' with lifelong=false pays every step the same; choose one of them")
         self.state, self.episodic, self.decimals = state, episodic, decimals
-        self.privileged = "the world's labels as the state to count" if state == "full" else None
+        self.privileged = "the true state instead of the view" if state == "full" else None
         self.visits = None if episodic == "none" else EpisodicVisits(context.n_envs)
         self.counts = LifelongCounts(max_views) if lifelong else None
 

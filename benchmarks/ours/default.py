@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from unittest import mock
 
-from agents.context import Context
-from agents.curiosity import IntrinsicReward
-from agents.curiosity._combined import Product, Sum
 from agents.learners._policy import MlpPolicy
 from agents.learners.ppo import PPO
 from agents.vec_env import GymnasiumVecEnv
 from envs import vector
-from sandbox import registry
 from sandbox.config import Experiment, World
-from sandbox.plan import Plan, learner_kwargs, plan
-from sandbox.spec import Part
+from sandbox.plan import bonus_of, learner_kwargs, plan
 
 
 def countable() -> AbstractContextManager[object]:
@@ -26,21 +20,6 @@ def countable() -> AbstractContextManager[object]:
     What learns needs no such change: without autograd its products are torch's too.
     """
     return mock.patch("agents.learners.ppo.actor_fits", return_value=False)
-
-
-def build(part: Part, context: Context) -> IntrinsicReward:
-    """A bonus, or the product of several."""
-    if part.factors != (part,):
-        return Product(context, {one.name: functools.partial(build, one) for one in part.factors})
-    return registry.load(part.kind, part.name)(context, **part.options)
-
-
-def bonus_of(resolved: Plan) -> Callable[[Context], IntrinsicReward] | None:
-    """What builds the agent's bonus: one, a sum of several, or None."""
-    makers = {part.name: functools.partial(build, part) for part in resolved.spec.all("curiosity")}
-    if len(makers) < 2:
-        return next(iter(makers.values()), None)
-    return functools.partial(Sum, makers=makers, gamma=resolved.experiment.learner.intrinsic_gamma)
 
 
 def learner(env: str, agent: str) -> PPO:
