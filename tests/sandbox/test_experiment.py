@@ -26,9 +26,9 @@ def experiment(agent: str = "ppo", env: str = "DeepSea-v0", **settings: Any) -> 
     return build(Experiment, {"agent": agent, "world": {"id": env}, "steps": 100_000} | settings, "here")
 
 
-def test_a_world_of_ours_runs_many_copies_and_saves_often() -> None:
+def test_a_world_of_ours_runs_many_copies_and_saves_every_hundred_rollouts() -> None:
     decided = plan(experiment())
-    assert (decided.batched, decided.copies, decided.n_steps, decided.interval) == (True, 64, 128, 20)
+    assert (decided.batched, decided.copies, decided.n_steps, decided.interval) == (True, 64, 128, 100)
     assert decided.rollouts == 100_000 // (64 * 128)
     assert decided.batch_size == 64 * 128 // 8
     assert decided.episodes == 100
