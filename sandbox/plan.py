@@ -101,9 +101,9 @@ def _check_supervision(spec: AgentSpec, env: gym.Env, env_id: str, batched: bool
     base: Any = env.unwrapped
     if names & {"bc", "oracle"} and not vector.offers_oracle(env_id, env):
         raise UsageError(
-            f"{str(spec)!r} needs an oracle, and {env_id!r} has none; those that have one: this package's worlds and "
-            "the batched MiniGrid ids but Playground (`sandbox list worlds`). Your own environment offers one by a "
-            "method oracle() -> action"
+            f"{str(spec)!r} needs an oracle, and {env_id!r} has none; those that have one: DeepSea-v0, this "
+            "package's other worlds and the batched MiniGrid ids but Playground (`sandbox list worlds`). Your own "
+            "environment offers one by a method oracle() -> action"
         )
     if "state" in names and not (batched or hasattr(base, "labels")):
         raise UsageError(f"{str(spec)!r} needs state labels, and {env_id!r} offers none (a method labels() -> dict)")

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import torch
 
-from sandbox.config import Experiment, build
+from sandbox.config import Experiment, Learner, build
 from sandbox.errors import NoResources, UsageError
 from sandbox.experiment import LEARN, WORLD, seed_everything
-from sandbox.plan import plan
+from sandbox.plan import at, learner_kwargs, plan
 from sandbox.runs import find_runs
 
 Call = Callable[..., Any]
@@ -111,8 +111,15 @@ def test_neighbouring_seeds_are_other_runs(sandbox: Call, small: list[str], tmp_
     assert first != second
 
 
-def test_annealing_is_linear_in_absolute_steps_and_then_constant() -> None:
-    from sandbox.plan import _share
+def test_a_schedule_is_linear_between_its_points_and_constant_outside() -> None:
+    points = ((1_000, 1.0), (9_000, 0.25))
+    assert [at(points, steps) for steps in (0, 1_000, 5_000, 9_000, 10**9)] == [1.0, 1.0, 0.625, 0.25, 0.25]
+    assert at(0.5, 10**9) == 0.5
 
-    assert [_share(0.25, 8_000, steps) for steps in (0, 4_000, 8_000, 10**9)] == [1.0, 0.625, 0.25, 0.25]
-    assert _share(0.25, None, 10**9) == 1.0
+
+def test_the_learner_follows_the_schedules_of_its_settings() -> None:
+    learner = Learner(extrinsic_weight=0.0, intrinsic_weight=((0, 1.0), (10, 0.0)))
+    made = learner_kwargs(plan(experiment().model_copy(update={"learner": learner})))
+    assert made["extrinsic_weight"](7) == 0.0
+    assert [made["intrinsic_weight"](steps) for steps in (0, 5, 10)] == [1.0, 0.5, 0.0]
+    assert [made["anneal"](steps) for steps in (0, 10**7, 12_000_000, 10**9)] == [1.0, 1.0, 0.625, 0.25]

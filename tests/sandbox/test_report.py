@@ -51,7 +51,7 @@ def test_the_report_has_tables_claims_figure_versions_and_commands(root: Path) -
     text = (folder / "report.md").read_text()
     assert folder == root / "report"
     assert {path.name for path in folder.iterdir()} == {
-        "report.md", "table.md", "table.csv", "table.json", "curves.png", "ledger.md",
+        "report.md", "table.md", "table.csv", "table.json", "curves.png", "ledger.md", "coverage.md",
     }  # fmt: skip
     assert text.startswith("# my study\n\n10 runs: 10 done.\n")
     assert "success: ppo+counts is above ppo by 0.85 [" in text
@@ -63,7 +63,7 @@ def test_the_report_has_tables_claims_figure_versions_and_commands(root: Path) -
     assert f"    sandbox report '{root}'\n" in text
     assert f"    sandbox train --config '{root}/MiniGrid-MultiRoom-N6-v0/ppo/seed-0/config.json' --out again\n" in text
     assert [line for line in text.splitlines() if line.startswith("## ")] == [
-        "## Table", "## Curves", "## Ledger", "## Method", "## Versions", "## Commands",
+        "## Table", "## Coverage", "## Curves", "## Ledger", "## Method", "## Versions", "## Commands",
     ]  # fmt: skip
 
 
