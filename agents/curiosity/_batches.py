@@ -8,7 +8,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from agents.curiosity._stream import Stream
 from agents.distinct import Distinct
+from agents.objectives._actions import to_floats
 from agents.rollout import Obs, Rollout, flatten_obs, map_obs
 
 PIECE = 1024  # views per forward pass and per gradient step
@@ -73,25 +75,37 @@ def before_and_after(function: Callable[[Obs], Tensor], rollout: Rollout) -> tup
     return before, after
 
 
+def different_steps(rollout: Rollout) -> tuple[Distinct, Distinct]:
+    """A rollout's different views, and its different steps: {view left, action, view reached}."""
+    views, left, reached = transitions(rollout)
+    return views, Distinct({"left": left, "action": rollout.actions.flatten(0, 1), "reached": reached})
+
+
+def means(steps: list[dict[str, Tensor]]) -> dict[str, float]:
+    """Of each term over the minibatches of an update."""
+    return to_floats({name: torch.stack([step[name].detach() for step in steps]).mean() for name in steps[0]})
+
+
 class Shuffle(nn.Module):
-    """Random minibatches from a stream of its own: it follows from the saved state, and the run's generator is
-    touched once, at construction, so that a bonus of weight zero changes nothing that the agent draws.
+    """Random minibatches from a stream of its own.
 
     Args:
         n_envs: N.
         proportion: share of the steps to learn from; None: min(1, 32 / N), the batch of 32 environments.
     """
 
-    stream: Tensor
-
     def __init__(self, n_envs: int, proportion: float | None) -> None:
         super().__init__()
         self.proportion = min(1.0, 32 / n_envs) if proportion is None else proportion
-        self.register_buffer("stream", torch.randint(2**62, ()))
+        self.stream = Stream()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the part that this belongs to lives."""
+        return self.stream.position.device
 
     def draw(self, total: int) -> tuple[Tensor, ...]:
         """Indices of the random share of 0..total-1, in minibatches of nearly equal size, PIECE at most."""
-        order = torch.randperm(total, generator=torch.Generator().manual_seed(int(self.stream)))
-        self.stream += 1
+        order = torch.randperm(total, generator=self.stream.next())
         order = order[: max(1, round(self.proportion * total))]
         return order.tensor_split(math.ceil(len(order) / PIECE))

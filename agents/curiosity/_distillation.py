@@ -72,7 +72,7 @@ class Distillation(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        return self.shuffle.stream.device
+        return self.shuffle.device
 
     def difference(self, obs: Obs) -> Tensor:
         """predictor - target, [B, ...] -> [B, width]; the gradient reaches the predictor only."""

@@ -10,7 +10,8 @@ vectors as well as pictures. The features are the run's encoder with weights of 
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
 
 import torch
 from gymnasium import spaces
@@ -18,10 +19,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from agents.context import Context
-from agents.curiosity._batches import Shuffle, descend, take
+from agents.curiosity._batches import Shuffle, descend, different_steps, means, take
 from agents.layers import Dense, Linear
-from agents.objectives._actions import Actions, inverse_head, to_floats
-from agents.rollout import Obs, Rollout, flatten_obs, map_obs
+from agents.objectives._actions import Actions, inverse_head
+from agents.rollout import Obs, Rollout, map_obs
 
 Kind = Literal["inverse", "random", "autoencoder"]
 
@@ -53,40 +54,59 @@ class Features(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        return self.shuffle.stream.device
+        return self.shuffle.device
 
     def forward(self, obs: Obs) -> Tensor:
         """[M, D], with gradient."""
         return self.encoder(map_obs(lambda x: x.to(self.device), obs))
 
-    def losses(self, obs: Obs, actions: Tensor, next_obs: Obs) -> dict[str, Tensor]:
-        """Of a minibatch of steps [M, ...]: `loss`, and what tells how good it is. Empty for `random`."""
+    def minibatches(self, rollout: Rollout) -> Iterator[Steps]:
+        """One epoch: each different step and view of a minibatch once, as it is when its turn comes."""
+        views, steps = different_steps(rollout)
+        for index in self.shuffle.draw(len(steps.ids)):
+            different, which = steps.among(steps.ids[index.to(steps.ids.device)])
+            left, actions, reached = take(steps.obs, different).values()
+            seen, where = views.among(torch.cat([left, reached]))
+            obs = take(views.obs, seen)
+            phi, phi_next = self(obs).index_select(0, where.to(self.device)).chunk(2)
+            yield Steps(phi, actions.to(self.device), phi_next, take(obs, where.chunk(2)[1]), which.to(self.device))
+
+    def losses(self, steps: Steps) -> dict[str, Tensor]:
+        """What trains phi: `loss`, and what tells how good it is. Empty for `random`."""
         if self.head is None:
             return {}
-        phi_next = self(next_obs)
         if self.kind == "autoencoder":
-            return {
-                "loss": F.mse_loss(self.head(phi_next), self.numbers(map_obs(lambda x: x.to(self.device), next_obs)))
-            }
-        return self.inverse_losses(self(obs), actions.to(self.device), phi_next)
-
-    def inverse_losses(self, phi: Tensor, actions: Tensor, phi_next: Tensor) -> dict[str, Tensor]:
-        """Of features that are there already: `loss`, and the inverse model's metrics of `objectives`."""
-        assert self.head is not None
-        predicted = self.head(torch.cat([phi, phi_next], -1))
+            numbers = self.numbers(map_obs(lambda x: x.to(self.device), steps.reached))
+            return {"loss": F.mse_loss(steps.each(self.head(steps.phi_next)), steps.each(numbers))}
+        predicted, actions = (
+            steps.each(self.head(torch.cat([steps.phi, steps.phi_next], -1))),
+            steps.each(steps.actions),
+        )
         return {"loss": self.actions.loss(predicted, actions)} | self.actions.metrics(predicted, actions)
 
     def learn(self, rollout: Rollout, optimiser: torch.optim.Optimizer) -> dict[str, float]:
         """One epoch of steps on `losses`; their means."""
         if self.head is None:
             return {}
-        obs, next_obs, actions = flatten_obs(rollout.obs), flatten_obs(rollout.next_obs), rollout.actions.flatten(0, 1)
-        steps = []
-        for index in self.shuffle.draw(len(actions)):
-            losses = self.losses(take(obs, index), actions[index.to(actions.device)], take(next_obs, index))
-            descend(optimiser, losses["loss"])
-            steps.append(losses)
-        return to_floats({name: torch.stack([step[name].detach() for step in steps]).mean() for name in steps[0]})
+        taken = []
+        for steps in self.minibatches(rollout):
+            taken.append(self.losses(steps))
+            descend(optimiser, taken[-1]["loss"])
+        return means(taken)
+
+
+class Steps(NamedTuple):
+    """The different steps of a minibatch; `which` [M] says which of them each of its M steps is."""
+
+    phi: Tensor  # [m, D] of the view left, with gradient
+    actions: Tensor  # [m] or [m, A]
+    phi_next: Tensor  # [m, D] of the view reached
+    reached: Obs  # [m, ...], that view
+    which: Tensor
+
+    def each(self, values: Tensor) -> Tensor:
+        """Of the different steps [m, ...] -> of each step [M, ...]."""
+        return values.index_select(0, self.which)
 
 
 class Numbers(nn.Module):

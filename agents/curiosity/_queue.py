@@ -10,13 +10,12 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from agents.curiosity._batches import n_views, take
+from agents.curiosity._stream import Stream
 from agents.rollout import Obs
 
 
 class ViewQueue(nn.Module):
     """Views of `space`, in order of arrival; it grows to `capacity`. Draws come from a stream of its own."""
-
-    stream: Tensor
 
     def __init__(self, space: spaces.Space, capacity: int) -> None:
         super().__init__()
@@ -24,7 +23,7 @@ class ViewQueue(nn.Module):
         self.parts = dict(sorted(space.spaces.items())) if isinstance(space, spaces.Dict) else {"": space}
         for i, part in enumerate(self.parts.values()):
             self.register_buffer(f"part{i}", torch.from_numpy(np.zeros((0, *(part.shape or ())), part.dtype)))
-        self.register_buffer("stream", torch.randint(2**62, ()))
+        self.stream = Stream()
 
     def __len__(self) -> int:
         return len(self.get_buffer("part0"))
@@ -41,9 +40,7 @@ class ViewQueue(nn.Module):
 
         Two are drawn, and the second serves where the first is the same.
         """
-        g = torch.Generator().manual_seed(int(self.stream))
-        self.stream += 1
-        first, second = torch.randint(len(self), (2, n_views(obs)), generator=g)
+        first, second = torch.randint(len(self), (2, n_views(obs)), generator=self.stream.next())
         index = torch.where(differ(self._views(first), obs).cpu(), first, second)
         views = self._views(index)
         return views, differ(views, obs)

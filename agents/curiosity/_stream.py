@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 
 class Stream(nn.Module):
-    """A fresh generator for each draw; the run's own is touched once, at construction."""
+    """A fresh generator for each draw. The run's own is touched once, at construction, so that a bonus of weight zero
+    changes nothing that the agent draws."""
 
     position: Tensor
 

@@ -11,7 +11,7 @@ from agents.objectives._actions import Actions
 from agents.rollout import Rollout
 
 
-def transitions(features: Features, actions: Actions, rollout: Rollout) -> tuple[Tensor, Tensor]:
+def inputs_and_targets(features: Features, actions: Actions, rollout: Rollout) -> tuple[Tensor, Tensor]:
     """(phi(s_t), a_t) [B, D + A] and phi(s_{t+1}) [B, D], without gradient."""
     before, after = before_and_after(features, rollout)
     taken = actions.vector(rollout.actions.flatten(0, 1).to(after.device))

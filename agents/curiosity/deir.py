@@ -25,12 +25,12 @@ from torch.nn import functional as F
 from agents.adam import Adam
 from agents.context import Context
 from agents.curiosity import IntrinsicReward
-from agents.curiosity._batches import Shuffle, before_and_after, descend, take
+from agents.curiosity._batches import Shuffle, before_and_after, descend, means, take
 from agents.curiosity._neighbours import EpisodicMemory
 from agents.curiosity._queue import ViewQueue
 from agents.layers import Dense, Linear, affine
 from agents.normalise import RunningMoments
-from agents.objectives._actions import Actions, to_floats
+from agents.objectives._actions import Actions
 from agents.rollout import Obs, Rollout, flatten_obs, map_obs
 
 FAST = {"reassoc", "contract", "arcp", "nsz"}  # keeps NaN and infinity alive
@@ -97,7 +97,7 @@ class DEIR(IntrinsicReward):
             losses = self._losses(past[index.to(past.device)], *batch)
             descend(self.optimiser, losses["loss"])
             steps.append(losses)
-        return to_floats({name: torch.stack([step[name].detach() for step in steps]).mean() for name in steps[0]})
+        return means(steps)
 
     def new_episodes(self) -> None:
         self.memory.new_episodes()

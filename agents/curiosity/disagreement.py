@@ -23,7 +23,7 @@ from agents.curiosity import IntrinsicReward
 from agents.curiosity._batches import PIECE, descend
 from agents.curiosity._features import Features, Kind
 from agents.curiosity._stream import Stream
-from agents.curiosity._transitions import add_up, transitions
+from agents.curiosity._transitions import add_up, inputs_and_targets
 from agents.layers import Dense, Linear
 from agents.objectives._actions import Actions
 from agents.rollout import Rollout
@@ -67,14 +67,14 @@ class Disagreement(IntrinsicReward):
         self.optimiser = Adam([p for p in self.parameters() if p.requires_grad], lr)
 
     def reward(self, rollout: Rollout) -> Tensor:
-        x, _ = transitions(self.features, self.actions, rollout)
+        x, _ = inputs_and_targets(self.features, self.actions, rollout)
         with torch.no_grad():
             variance = torch.cat([self._variance(piece) for piece in x.split(PIECE)])
         return variance.unflatten(0, rollout.shape).to(rollout.rewards.device)
 
     def update(self, rollout: Rollout) -> dict[str, float]:
         """Metrics: `forward_loss`, the models' mean squared error; `loss`, with that of the features if they learn."""
-        x, phi_next = transitions(self.features, self.actions, rollout)
+        x, phi_next = inputs_and_targets(self.features, self.actions, rollout)
         losses = []
         for index in self.features.shuffle.draw(len(x)):
             where = index.to(x.device)

@@ -18,17 +18,15 @@ from typing import Annotated
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from agents.adam import Adam
 from agents.context import Context
 from agents.curiosity import IntrinsicReward
-from agents.curiosity._batches import descend, in_pieces, take, transitions
-from agents.curiosity._features import Features, Kind
-from agents.distinct import Distinct
+from agents.curiosity._batches import descend, different_steps, in_pieces, means
+from agents.curiosity._features import Features, Kind, Steps
 from agents.layers import Dense, Linear
-from agents.objectives._actions import Actions, to_floats
-from agents.rollout import Obs, Rollout, map_obs
+from agents.objectives._actions import Actions
+from agents.rollout import Obs, Rollout
 
 FORWARD = 0.2  # weight of the forward loss against the inverse one's 1 - .2, where both reach phi
 
@@ -69,7 +67,7 @@ class ICM(IntrinsicReward):
         self.optimiser = Adam([p for p in self.parameters() if p.requires_grad], lr)
 
     def reward(self, rollout: Rollout) -> Tensor:
-        views, steps = self._steps(rollout)
+        views, steps = different_steps(rollout)
         phi = in_pieces(self.features, views.obs)
 
         def error(step: Obs) -> Tensor:
@@ -82,54 +80,24 @@ class ICM(IntrinsicReward):
     def update(self, rollout: Rollout) -> dict[str, float]:
         """Metrics: `loss`, the weighted sum of `forward_loss` and the features' own, `inverse_loss` (with the inverse
         model's metrics of `objectives`) or `autoencoder_loss`."""
-        views, steps = self._steps(rollout)
         taken = []
-        for index in self.features.shuffle.draw(len(steps.ids)):
-            different, which = steps.among(steps.ids[index.to(steps.ids.device)])
-            left, actions, reached = take(steps.obs, different).values()
-            seen, where = views.among(torch.cat([left, reached]))
-            obs = take(views.obs, seen)
-            phi = self.features(obs).index_select(0, where.to(self.features.device))
-            before, after = phi.chunk(2)
-            losses = self._losses(before, after, actions, which.to(phi.device), take(obs, where.chunk(2)[1]))
-            descend(self.optimiser, losses["loss"])
-            taken.append(losses)
-        return to_floats({name: torch.stack([step[name].detach() for step in taken]).mean() for name in taken[0]})
-
-    @staticmethod
-    def _steps(rollout: Rollout) -> tuple[Distinct, Distinct]:
-        """A rollout's different views, and its different steps: {view left, action, view reached}."""
-        views, left, reached = transitions(rollout)
-        return views, Distinct({"left": left, "action": rollout.actions.flatten(0, 1), "reached": reached})
+        for steps in self.features.minibatches(rollout):
+            taken.append(self._losses(steps))
+            descend(self.optimiser, taken[-1]["loss"])
+        return means(taken)
 
     def _forward_error(self, phi: Tensor, actions: Tensor, phi_next: Tensor) -> Tensor:
         """[M]"""
         predicted = self.forward_model(torch.cat([phi, self.actions.vector(actions)], -1))
         return 0.5 * (predicted - phi_next).square().mean(-1)
 
-    def _losses(self, phi: Tensor, phi_next: Tensor, actions: Tensor, which: Tensor, reached: Obs) -> dict[str, Tensor]:
-        """Means over steps [M], of which `which` tells the row of phi, phi_next, actions and the views `reached`."""
-        actions = actions.to(self.features.device)
-        left, right = (phi.detach(), phi_next.detach()) if self.stop_gradient else (phi, phi_next)
-        forward = self._forward_error(left, actions, right).index_select(0, which).mean()
-        own = self._of_features(phi, phi_next, actions, which, reached)
+    def _losses(self, steps: Steps) -> dict[str, Tensor]:
+        phi, phi_next = steps.phi, steps.phi_next
+        left, reached = (phi.detach(), phi_next.detach()) if self.stop_gradient else (phi, phi_next)
+        forward = steps.each(self._forward_error(left, steps.actions, reached)).mean()
+        own = self.features.losses(steps)
         if not own:
             return {"loss": forward, "forward_loss": forward}
         weights = (1.0, 1.0) if self.stop_gradient else (FORWARD * self.features.dim, 1 - FORWARD)
-        name = f"{self.features.kind}_loss"
-        loss = weights[0] * forward + weights[1] * own[name]
-        return {"loss": loss, "forward_loss": forward} | own
-
-    def _of_features(
-        self, phi: Tensor, phi_next: Tensor, actions: Tensor, which: Tensor, reached: Obs
-    ) -> dict[str, Tensor]:
-        """The loss that trains phi, under its name, and what tells how good it is; empty for random features."""
-        head, kind = self.features.head, self.features.kind
-        if head is None:
-            return {}
-        if kind == "autoencoder":
-            rebuilt = head(phi_next).index_select(0, which)
-            numbers = self.features.numbers(map_obs(lambda x: x.to(which.device), reached)).index_select(0, which)
-            return {"autoencoder_loss": F.mse_loss(rebuilt, numbers)}
-        predicted, taken = head(torch.cat([phi, phi_next], -1)).index_select(0, which), actions.index_select(0, which)
-        return {"inverse_loss": self.actions.loss(predicted, taken)} | self.actions.metrics(predicted, taken)
+        loss = weights[0] * forward + weights[1] * own["loss"]
+        return own | {"loss": loss, "forward_loss": forward, f"{self.features.kind}_loss": own["loss"]}

@@ -25,7 +25,7 @@ from agents.context import Context
 from agents.curiosity import IntrinsicReward
 from agents.curiosity._batches import PIECE, descend
 from agents.curiosity._features import Features, Kind
-from agents.curiosity._transitions import add_up, transitions
+from agents.curiosity._transitions import add_up, inputs_and_targets
 from agents.layers import Dense, Linear
 from agents.objectives._actions import Actions
 from agents.rollout import Rollout
@@ -67,14 +67,14 @@ class LPM(IntrinsicReward):
         self.optimiser.add_param_group({"params": list(self.errors.parameters()), "lr": error_lr})
 
     def reward(self, rollout: Rollout) -> Tensor:
-        x, _ = transitions(self.features, self.actions, rollout)
+        x, _ = inputs_and_targets(self.features, self.actions, rollout)
         with torch.no_grad():
             u, d = torch.cat([self.errors(piece) for piece in x.split(PIECE)]).unbind(-1)
         return (u.exp() - (u - d).exp()).clamp_min(0).unflatten(0, rollout.shape).to(rollout.rewards.device)
 
     def update(self, rollout: Rollout) -> dict[str, float]:
         """Metrics: `forward_loss`, the mean of e; `loss`, with the features' if they learn; `progress`, mean e' - e."""
-        x, phi_next = transitions(self.features, self.actions, rollout)
+        x, phi_next = inputs_and_targets(self.features, self.actions, rollout)
         batches = [index.to(x.device) for index in self.features.shuffle.draw(len(x))]
         fallen = torch.cat([self._monitor(x[index], phi_next[index]) for index in batches])
         self.previous.load_state_dict(self.world_model.state_dict())

@@ -23,6 +23,7 @@ from agents.context import Context
 from agents.curiosity import IntrinsicReward
 from agents.curiosity._batches import of_each
 from agents.curiosity._features import Features
+from agents.curiosity._stream import Stream
 from agents.layers import affine
 from agents.rollout import Obs, Rollout, flatten_obs
 
@@ -37,7 +38,6 @@ class RE3(IntrinsicReward):
 
     points: Tensor  # [memory, D]; rows not yet filled are 0
     met: Tensor  # number of views in the agent's life
-    stream: Tensor
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class RE3(IntrinsicReward):
         self.k, self.features = k, Features(context, "random")
         self.register_buffer("points", torch.zeros(memory, self.features.dim))
         self.register_buffer("met", torch.zeros((), dtype=torch.int64))
-        self.register_buffer("stream", torch.randint(2**62, ()))
+        self.stream = Stream()
 
     def reward(self, rollout: Rollout) -> Tensor:
         distance = of_each(self._distance, flatten_obs(rollout.next_obs))
@@ -74,8 +74,7 @@ class RE3(IntrinsicReward):
 
     def _draw(self, total: int) -> tuple[Tensor, Tensor]:
         """(slots, which of the `total` new views enters each): the i-th view of a life stays with chance memory / i."""
-        uniform = np.random.default_rng(int(self.stream)).random(total)
-        self.stream += 1
+        uniform = torch.rand(total, generator=self.stream.next(), dtype=torch.float64).numpy()
         number = int(self.met) + np.arange(total)
         slots = np.where(number < len(self.points), number, (uniform * (number + 1)).astype(np.int64))
         order = np.flatnonzero(slots < len(self.points))[::-1]  # of several for one slot the last holds

@@ -24,12 +24,11 @@ from torch import Tensor, nn
 from agents.adam import Adam
 from agents.context import Context
 from agents.curiosity import IntrinsicReward
-from agents.curiosity._batches import before_and_after, descend, take
-from agents.curiosity._features import Features
+from agents.curiosity._batches import before_and_after, descend, means
+from agents.curiosity._features import Features, Steps
 from agents.curiosity._visits import EpisodicVisits, view_keys
 from agents.layers import Dense, Linear
-from agents.objectives._actions import to_floats
-from agents.rollout import Obs, Rollout, flatten_obs
+from agents.rollout import Rollout
 
 
 class RIDE(IntrinsicReward):
@@ -75,24 +74,18 @@ class RIDE(IntrinsicReward):
     def update(self, rollout: Rollout) -> dict[str, float]:
         """Metrics: `loss`, the weighted sum of `forward_loss` and `inverse_loss`, and the inverse model's of
         `objectives`."""
-        obs, next_obs, actions = flatten_obs(rollout.obs), flatten_obs(rollout.next_obs), rollout.actions.flatten(0, 1)
-        steps = []
-        for index in self.features.shuffle.draw(len(actions)):
-            losses = self._losses(take(obs, index), actions[index.to(actions.device)], take(next_obs, index))
-            descend(self.optimiser, losses["loss"])
-            steps.append(losses)
-        return to_floats({name: torch.stack([step[name].detach() for step in steps]).mean() for name in steps[0]})
+        taken = []
+        for steps in self.features.minibatches(rollout):
+            taken.append(self._losses(steps))
+            descend(self.optimiser, taken[-1]["loss"])
+        return means(taken)
 
     def new_episodes(self) -> None:
         self.visits.new_episodes()
 
-    def _losses(self, obs: Obs, actions: Tensor, next_obs: Obs) -> dict[str, Tensor]:
-        phi, phi_next, actions = self.features(obs), self.features(next_obs), actions.to(self.features.device)
-        predicted = self.forward_model(torch.cat([phi, self.features.actions.vector(actions)], -1))
-        forward = (predicted - phi_next).norm(dim=-1).mean()
-        inverse = self.features.inverse_losses(phi, actions, phi_next)
-        return inverse | {
-            "loss": inverse["loss"] + self.beta * forward,
-            "forward_loss": forward,
-            "inverse_loss": inverse["loss"],
-        }
+    def _losses(self, steps: Steps) -> dict[str, Tensor]:
+        predicted = self.forward_model(torch.cat([steps.phi, self.features.actions.vector(steps.actions)], -1))
+        forward = steps.each((predicted - steps.phi_next).norm(dim=-1)).mean()
+        inverse = self.features.losses(steps)
+        loss = inverse["loss"] + self.beta * forward
+        return inverse | {"loss": loss, "forward_loss": forward, "inverse_loss": inverse["loss"]}

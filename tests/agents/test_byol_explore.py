@@ -13,7 +13,7 @@ from agents.curiosity.byol_explore import BYOLExplore
 from tests.agents.test_disagreement import world
 from tests.agents.test_icm import DISCRETE, Encoder
 from tests.agents.test_icm import context as icm_context
-from tests.agents.test_part_contracts import WORLDS, context, rollout
+from tests.agents.worlds import WORLDS, context, rollout
 
 
 def test_bonus_equals_the_normalised_error_above_the_mean_in_float64() -> None:

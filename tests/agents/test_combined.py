@@ -17,7 +17,7 @@ from agents.curiosity.icm import ICM
 from agents.curiosity.rnd import RND
 from agents.normalise import IntrinsicScale
 from agents.rollout import Rollout
-from tests.agents.test_part_contracts import N, T, context, rollout
+from tests.agents.worlds import N, T, context, rollout
 
 
 class Told(IntrinsicReward):

@@ -14,9 +14,9 @@ from agents.context import Context
 from agents.curiosity._queue import ViewQueue, differ
 from agents.curiosity.deir import DEIR
 from agents.rollout import Rollout, flatten_obs
-from tests.agents.test_part_contracts import SYMBOLS, Encoder, rollout
-from tests.agents.test_part_contracts import context as learned
 from tests.agents.test_pseudo_counts import SPACE, context, scripted, walk
+from tests.agents.worlds import SYMBOLS, Encoder, rollout
+from tests.agents.worlds import context as learned
 
 
 def literal(bonus: DEIR, rollouts: list[Rollout], bound: int) -> np.ndarray:

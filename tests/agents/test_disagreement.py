@@ -14,7 +14,7 @@ from agents.context import Context
 from agents.curiosity.disagreement import Disagreement
 from agents.curiosity.icm import ICM
 from agents.rollout import Rollout
-from tests.agents.test_part_contracts import WORLDS, context, rollout
+from tests.agents.worlds import WORLDS, context, rollout
 
 SPACE, ACTIONS = spaces.Box(-10, 10, (3,), np.float32), spaces.Discrete(2)
 PUSH = torch.tensor([[1.0, -0.5, 0.3], [-0.4, 0.8, 0.1]])

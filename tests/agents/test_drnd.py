@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from agents.curiosity.drnd import DRND
-from tests.agents.test_part_contracts import WORLDS, context, rollout
+from tests.agents.worlds import WORLDS, context, rollout
 
 
 def test_bonus_equals_both_parts_in_float64() -> None:

@@ -9,9 +9,9 @@ from stable_baselines3.common.torch_layers import FlattenExtractor
 
 from agents.context import Context
 from agents.curiosity.e3b import E3B, _Ellipsoids
-from tests.agents.test_part_contracts import context as learned
-from tests.agents.test_part_contracts import rollout
 from tests.agents.test_pseudo_counts import SPACE, context, scripted, walk
+from tests.agents.worlds import context as learned
+from tests.agents.worlds import rollout
 
 
 def test_reward_equals_the_formula_with_a_true_inverse() -> None:

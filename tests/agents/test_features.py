@@ -9,9 +9,9 @@ from gymnasium import spaces
 from torch.nn import functional as F
 
 from agents.adam import Adam
-from agents.curiosity._features import Features, Numbers
+from agents.curiosity._features import Features, Numbers, Steps
 from agents.rollout import flatten_obs
-from tests.agents.test_part_contracts import WORLDS, context, rollout
+from tests.agents.worlds import WORLDS, context, rollout
 
 
 def test_numbers_scale_bounded_boxes_and_code_classes() -> None:
@@ -60,14 +60,18 @@ def test_random_features_stay_as_they_were() -> None:
 def test_losses_are_their_formulas() -> None:
     data = rollout("vector", seed=3)
     obs, next_obs, actions = flatten_obs(data.obs), flatten_obs(data.next_obs), data.actions.flatten()
+
+    def each(features: Features) -> Steps:
+        return Steps(features(obs), actions, features(next_obs), next_obs, torch.arange(len(actions)))
+
     inverse = Features(context("vector"), "inverse", hidden=8)
     with torch.no_grad():
         logits = inverse.head(torch.cat([inverse.encoder(obs), inverse.encoder(next_obs)], -1))  # type: ignore[misc]
     expected = -F.log_softmax(logits.double(), -1)[torch.arange(len(actions)), actions].mean()
-    assert inverse.losses(obs, actions, next_obs)["loss"].item() == pytest.approx(expected.item(), rel=1e-6)
+    assert inverse.losses(each(inverse))["loss"].item() == pytest.approx(expected.item(), rel=1e-6)
     auto = Features(context("vector"), "autoencoder", hidden=8)
     with torch.no_grad():
         rebuilt = auto.head(auto.encoder(next_obs))  # type: ignore[misc]
     assert isinstance(next_obs, torch.Tensor)
     expected = ((rebuilt - (next_obs + 5) / 10).double() ** 2).mean()
-    assert auto.losses(obs, actions, next_obs)["loss"].item() == pytest.approx(expected.item(), rel=1e-5)
+    assert auto.losses(each(auto))["loss"].item() == pytest.approx(expected.item(), rel=1e-5)

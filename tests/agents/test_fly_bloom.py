@@ -14,7 +14,7 @@ from agents.curiosity._fly import FadingFilter, FlyHash
 from agents.curiosity.fly_bloom import FlyBloom
 from agents.curiosity.simhash import SimHash
 from agents.rollout import Rollout
-from tests.agents.test_part_contracts import WORLDS, context, rollout
+from tests.agents.worlds import WORLDS, context, rollout
 
 
 def slow_tag(x: np.ndarray, synapses: np.ndarray, k: int) -> list[int]:

@@ -10,6 +10,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import nn
 
 from agents.context import Context
+from agents.curiosity._features import Steps
 from agents.curiosity.icm import ICM
 from agents.rollout import Rollout
 
@@ -61,6 +62,12 @@ def consistent(data: Rollout) -> Rollout:
     return Rollout(data.obs, data.actions, data.next_obs, data.rewards, torch.ones_like(data.done), data.truncated)
 
 
+def each(icm: ICM, obs: torch.Tensor, actions: torch.Tensor, after: torch.Tensor) -> Steps:
+    """The steps one by one, none taken for another's equal."""
+    phi = icm.features.encoder
+    return Steps(phi(obs), actions, phi(after), after, torch.arange(len(actions)))
+
+
 DISCRETE, SHIFTED, BOX = spaces.Discrete(3), spaces.Discrete(3, start=5), spaces.Box(-1, 1, (1,), np.float32)
 
 
@@ -82,9 +89,7 @@ def test_bonus_equals_half_the_mean_squared_error_in_float64(actions: spaces.Spa
 def test_the_forward_loss_does_not_train_the_encoder() -> None:
     icm, data = ICM(context(DISCRETE)), consistent(world(DISCRETE))
     obs, after, actions = data.obs.flatten(0, 1), data.next_obs.flatten(0, 1), data.actions.flatten()
-    losses = icm._losses(
-        icm.features.encoder(obs), icm.features.encoder(after), actions, torch.arange(len(actions)), after
-    )
+    losses = icm._losses(each(icm, obs, actions, after))
     parameters = list(icm.features.encoder.parameters())
     assert all(
         g is None for g in torch.autograd.grad(losses["forward_loss"], parameters, allow_unused=True, retain_graph=True)
@@ -115,8 +120,7 @@ def test_equal_steps_are_learned_as_often_as_they_were_made() -> None:
     obs, after = torch.randint(2, (2, 64, 4, 3), generator=g).byte()
     ends, never = torch.ones(64, 4, dtype=torch.bool), torch.zeros(64, 4, dtype=torch.bool)
     data = Rollout(obs, torch.randint(3, (64, 4), generator=g), after, torch.zeros(64, 4), ends, never)
-    phi, phi_next = icm.features.encoder(obs.flatten(0, 1)), icm.features.encoder(after.flatten(0, 1))
-    wanted = icm._losses(phi, phi_next, data.actions.flatten(), torch.arange(256), after.flatten(0, 1))
+    wanted = icm._losses(each(icm, obs.flatten(0, 1), data.actions.flatten(), after.flatten(0, 1)))
     gradients = torch.autograd.grad(wanted["loss"], parameters)
     metrics = icm.update(data)
     assert metrics == pytest.approx({name: value.item() for name, value in wanted.items()}, rel=1e-4)
@@ -138,8 +142,7 @@ def test_random_features_stay_as_they_were_made_and_have_no_inverse_model() -> N
 def test_without_the_stop_both_losses_reach_the_features_under_pathaks_weights() -> None:
     icm, data = ICM(context(DISCRETE), stop_gradient=False), consistent(world(DISCRETE))
     obs, after, actions = data.obs.flatten(0, 1), data.next_obs.flatten(0, 1), data.actions.flatten()
-    phi, phi_next = icm.features.encoder(obs), icm.features.encoder(after)
-    losses = icm._losses(phi, phi_next, actions, torch.arange(len(actions)), after)
+    losses = icm._losses(each(icm, obs, actions, after))
     gradients = torch.autograd.grad(losses["forward_loss"], list(icm.features.encoder.parameters()), retain_graph=True)
     assert all(g.abs().sum() > 0 for g in gradients)
     expected = 0.2 * 8 * losses["forward_loss"].item() + 0.8 * losses["inverse_loss"].item()
@@ -155,7 +158,7 @@ def test_an_autoencoder_learns_the_views_reached() -> None:
     with torch.no_grad():
         rebuilt = icm.features.head(icm.features.encoder(after))  # type: ignore[misc]
     expected = ((rebuilt - (after + 10) / 20) ** 2).mean().item()
-    metrics = icm.update(Rollout(**{**vars(data)}))
+    metrics = icm.update(data)
     assert set(metrics) == {"loss", "forward_loss", "autoencoder_loss"}
     assert metrics["autoencoder_loss"] == pytest.approx(expected, rel=1e-4)
     for _ in range(100):

@@ -16,7 +16,7 @@ from agents.curiosity.icm import ICM
 from agents.curiosity.lpm import LPM
 from agents.rollout import Rollout
 from tests.agents.test_icm import SPACE, Encoder
-from tests.agents.test_part_contracts import context, rollout
+from tests.agents.worlds import context, rollout
 
 KNOWN, NOISE, NEW = range(3)
 

@@ -8,9 +8,9 @@ import torch
 
 from agents.curiosity.ngu import NGU
 from agents.curiosity.pseudo_counts import PseudoCounts
-from tests.agents.test_part_contracts import context as learned
-from tests.agents.test_part_contracts import rollout
 from tests.agents.test_pseudo_counts import context, standing, walk
+from tests.agents.worlds import context as learned
+from tests.agents.worlds import rollout
 
 
 def factor(bonus: NGU, data: object) -> torch.Tensor:

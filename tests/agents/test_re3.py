@@ -81,7 +81,8 @@ def test_the_sample_is_drawn_by_algorithm_r() -> None:
     """One view after the other, with the numbers that the saved stream gives."""
     bonus, slots = RE3(context(1), memory=1000), {}
     for _ in range(2):
-        uniform, begin = np.random.default_rng(int(bonus.stream)).random(3000), int(bonus.met)
+        generator, begin = torch.Generator().manual_seed(int(bonus.stream.position)), int(bonus.met)
+        uniform = torch.rand(3000, generator=generator, dtype=torch.float64).numpy()
         for i in range(3000):
             slot = begin + i if begin + i < 1000 else int(uniform[i] * (begin + i + 1))
             if slot < 1000:

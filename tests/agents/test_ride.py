@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from agents.curiosity._features import Steps
 from agents.curiosity.ride import RIDE
 from agents.rollout import flatten_obs
-from tests.agents.test_part_contracts import context as learned
-from tests.agents.test_part_contracts import rollout
 from tests.agents.test_pseudo_counts import context, scripted, walk
+from tests.agents.worlds import context as learned
+from tests.agents.worlds import rollout
 
 
 def test_reward_equals_a_literal_loop() -> None:
@@ -57,7 +58,8 @@ def test_losses_are_their_formulas_and_both_reach_the_features() -> None:
     torch.manual_seed(0)
     bonus, data = RIDE(learned("vector"), beta=0.5), rollout("vector", seed=1)
     obs, next_obs, actions = flatten_obs(data.obs), flatten_obs(data.next_obs), data.actions.flatten()
-    losses = bonus._losses(obs, actions, next_obs)
+    features, which = bonus.features, torch.arange(len(actions))
+    losses = bonus._losses(Steps(features(obs), actions, features(next_obs), next_obs, which))
     phi, model, head = (
         deepcopy(m).double() for m in (bonus.features.encoder.net, bonus.forward_model, bonus.features.head)
     )

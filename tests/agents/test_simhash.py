@@ -12,7 +12,7 @@ from torch import Tensor
 
 from agents.curiosity._codes import Code
 from agents.curiosity.simhash import SimHash
-from tests.agents.test_part_contracts import WORLDS, context, rollout
+from tests.agents.worlds import WORLDS, context, rollout
 
 
 @pytest.mark.parametrize("k", [4, 32, 100])
