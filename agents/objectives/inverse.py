@@ -27,7 +27,7 @@ class InverseDynamics(Objective):
     """Predict the action between two successive views.
 
     Args:
-        mode, weight, pretrain_steps: see `Objective`.
+        mode, weight, pretrain_steps, shuffled: see `Objective`.
         hidden: units of the head's hidden layer.
 
     Raises:
@@ -41,19 +41,20 @@ class InverseDynamics(Objective):
         mode: Mode = "auxiliary",
         weight: Annotated[float, Field(ge=0)] = 0.1,
         pretrain_steps: Annotated[int, Field(ge=0)] = 100_000,
+        shuffled: bool = False,
         hidden: Annotated[int, Field(ge=1)] = 64,
     ) -> None:
-        super().__init__(context, mode=mode, weight=weight, pretrain_steps=pretrain_steps)
+        super().__init__(context, mode=mode, weight=weight, pretrain_steps=pretrain_steps, shuffled=shuffled)
         self.actions = Actions(context.action_space)
         self.head = inverse_head(context.features_dim, hidden, self.actions)
 
     def loss(self, encoder: BaseFeaturesExtractor, rollout: Rollout, index: Index) -> tuple[Tensor, dict[str, float]]:
         """Metrics: `loss`; Discrete: `accuracy` and `chance`, that of the minibatch's most frequent action; Box:
         `chance`, the loss of the minibatch's mean action."""
-        device = next(self.parameters()).device
-        obs, actions, next_obs = rollout.at(index)
-        features = encoder(map_obs(lambda x: x.to(device), _pairs(obs, next_obs)))  # one pass costs less than two
-        predicted, actions = self.head(features.reshape(len(actions), -1)), actions.to(device)
+        steps = self.ahead(rollout, index)
+        obs, actions, next_obs = steps.obs, steps.actions[:, 0], map_obs(lambda x: x[:, 0], steps.next_obs)
+        features = encoder(_pairs(obs, next_obs))  # one pass costs less than two
+        predicted = self.head(features.reshape(len(actions), -1))
         loss = self.actions.loss(predicted, actions)
         return loss, to_floats({"loss": loss} | self.actions.metrics(predicted, actions))
 

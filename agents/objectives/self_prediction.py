@@ -30,7 +30,7 @@ class SelfPrediction(Objective):
     """One-step latent prediction towards a moving-average encoder.
 
     Args:
-        mode, weight, pretrain_steps: see `Objective`.
+        mode, weight, pretrain_steps, shuffled: see `Objective`.
         tau: share of the encoder that the target takes over after each optimiser step.
         distance: `l2` mean squared error, `cosine` 1 - cos.
         hidden: units of the predictor's hidden layer.
@@ -48,11 +48,12 @@ class SelfPrediction(Objective):
         mode: Mode = "auxiliary",
         weight: Annotated[float, Field(ge=0)] = 0.1,
         pretrain_steps: Annotated[int, Field(ge=0)] = 100_000,
+        shuffled: bool = False,
         tau: Annotated[float, Field(gt=0, le=1)] = 0.005,
         distance: Literal["l2", "cosine"] = "l2",
         hidden: Annotated[int, Field(ge=1)] = 128,
     ) -> None:
-        super().__init__(context, mode=mode, weight=weight, pretrain_steps=pretrain_steps)
+        super().__init__(context, mode=mode, weight=weight, pretrain_steps=pretrain_steps, shuffled=shuffled)
         self.tau, self.distance, self.actions = tau, distance, Actions(context.action_space)
         self.target = context.make_encoder().requires_grad_(False)
         d = self.target.features_dim
@@ -63,12 +64,11 @@ class SelfPrediction(Objective):
         """Metrics: `loss`; `spread`, the std of the L2-normalised features: 0 is collapse, 1/sqrt(D) is healthy."""
         if not self.started:
             self._start(encoder)
-        device = next(self.parameters()).device
-        obs, actions, next_obs = rollout.at(index)
-        z = encoder(map_obs(lambda x: x.to(device), obs))
+        steps = self.ahead(rollout, index)
+        z = encoder(steps.obs)
         with torch.no_grad():
-            z_next = self.target(map_obs(lambda x: x.to(device), next_obs))
-        predicted = self.predictor(torch.cat([z, self.actions.vector(actions.to(device))], -1))
+            z_next = self.target(map_obs(lambda x: x[:, 0], steps.next_obs))
+        predicted = self.predictor(torch.cat([z, self.actions.vector(steps.actions[:, 0])], -1))
         loss = self._distance(predicted, z_next)
         spread = F.normalize(z.detach(), dim=-1).std(0, correction=0).mean()
         return loss, to_floats({"loss": loss, "spread": spread})
