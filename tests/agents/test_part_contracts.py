@@ -52,6 +52,12 @@ def all_finite(metrics: dict[str, float]) -> bool:
     return all(isinstance(v, float) and np.isfinite(v) for v in metrics.values())
 
 
+def one_episode(world: str, seed: int) -> Rollout:
+    data = rollout(world, seed)
+    never = torch.zeros(T, N).bool()
+    return Rollout(data.obs, data.actions, data.next_obs, data.rewards, never, never)
+
+
 def test_there_is_something_to_test() -> None:
     assert {"counts", "rnd", "icm", "noveld"} <= set(BONUSES)
     assert {"inverse", "self_prediction"} <= set(OBJECTIVES)
@@ -133,6 +139,25 @@ def test_update_is_finite_and_repeated_data_wears_out(name: str, world: str) -> 
         assert metrics[-1]["loss"] < 0.7 * metrics[1]["loss"]
     else:
         assert rewards[-1] < 0.7 * rewards[0]
+
+
+@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize("name", BONUSES)
+def test_what_repeats_pays_less_than_what_is_new(name: str, world: str) -> None:
+    torch.manual_seed(0)
+    bonus = BONUSES[name](context(world), **lr(BONUSES[name], 3e-3))
+    known, new, paid = one_episode(world, 3), one_episode(world, 4), []
+    for _ in range(150):
+        bonus.new_episodes()
+        paid.append(bonus.reward(known).mean())
+        bonus.update(known)
+    bonus.new_episodes()
+    bonus.reward(known)  # seen in earlier episodes, and now in this one
+    before = clone(bonus)
+    again = bonus.reward(known).mean()
+    bonus.load_state_dict(before)
+    pays_progress = name == "lpm"  # and none is made on the unknown before something of it was learned
+    assert again < (max(paid) if pays_progress else bonus.reward(new).mean())
 
 
 @pytest.mark.parametrize("name", BONUSES)
