@@ -22,6 +22,8 @@ _WORLDS: list[tuple[str, str, str, dict[str, Any]]] = [
         for _rooms in ("MultiRoom-N4-S5", "MultiRoom-N6")
         for _form, _how in (("", {}), ("-AlwaysOn", {"always_on": True}))
     ),
+    ("PixelGoal-v0", "pixel_goal", "PixelGoal", {}),
+    ("PixelGoal-Noise-v0", "pixel_goal", "PixelGoal", {"noise": True}),
     ("SparseMountainCar-v0", "mountain_car", "MountainCar", {}),
     ("SparseMountainCarContinuous-v0", "mountain_car", "MountainCar", {"continuous": True, "max_steps": 999}),
 ]

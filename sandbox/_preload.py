@@ -68,8 +68,8 @@ def _warm_learner(policy: MlpPolicy, obs: Obs) -> None:
         surrogate(policy.outputs(obs), index)  # as where an objective needs autograd
         backward = Backward(policy, obs, through_encoder=True)
         outputs, where = backward.outputs(index)
-        pull, _ = surrogate.gradient(outputs, where, index, surrogate.no_stats())
-        backward.backward(pull)
+        backward.pull, _ = surrogate.gradient(outputs, where, index, surrogate.no_stats())
+        backward.backward()
     optimizer: Any = policy.optimizer
     optimizer.step(max_norm=1.0)
 

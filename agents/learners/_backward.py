@@ -27,7 +27,12 @@ def fits(policy: TwoHeads) -> bool:
 
 
 class Backward:
-    """The policy on views [B, ...] of a rollout; `through_encoder`: does the gradient reach the encoder?"""
+    """The policy on views [B, ...] of a rollout; `through_encoder`: does the gradient reach the encoder?
+
+    `pull` is the gradient of the last outputs [u, A + H], which whoever knows the loss sets before `backward`.
+    """
+
+    pull: Tensor
 
     @torch.no_grad()
     def __init__(self, policy: TwoHeads, obs: Obs, *, through_encoder: bool) -> None:
@@ -55,8 +60,9 @@ class Backward:
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs, 1), where
 
     @torch.no_grad()
-    def backward(self, grad: Tensor) -> None:
-        """Give every parameter its gradient for that of the last outputs [u, A + H]."""
+    def backward(self) -> None:
+        """Give every parameter its gradient for `pull`."""
+        grad = self.pull
         through = self.through_encoder and self.trunk.learns
         parts = [grad] if len(self.heads) == 1 else grad.split([self.n_actions, grad.shape[1] - self.n_actions], 1)
         pulls = [head.backward(part, through=through) for head, part in zip(self.heads, parts, strict=True)]

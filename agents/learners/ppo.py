@@ -323,7 +323,7 @@ class PPO(SB3PPO):
         else:
             outputs, where = self._backward.outputs(index)
             stats = self._surrogate.no_stats()
-            self._pull, loss = self._surrogate.gradient(outputs, where, index, stats)
+            self._backward.pull, loss = self._surrogate.gradient(outputs, where, index, stats)
         names = ("policy_gradient_loss", "entropy_loss", "approx_kl", "clip_fraction", *VALUE_LOSSES)
         return dict(zip(names, stats.unbind(), strict=False)) | {"loss": loss}
 
@@ -380,7 +380,7 @@ class PPO(SB3PPO):
             optimizer.zero_grad()
             loss.backward()
         else:
-            self._backward.backward(self._pull)
+            self._backward.backward()
         if isinstance(optimizer, Adam):
             optimizer.step(max_norm=self.max_grad_norm)
         else:
