@@ -162,6 +162,14 @@ CLAIMS = (
 )
 
 
+COMPARED = {cell for claim in CLAIMS for comparison in claim.comparisons for cell in comparison.cells}
+
+
+def compared(world: str, arm: str) -> bool:
+    """Does a claim rest on this arm in this world?"""
+    return (world, arm) in COMPARED or world == f"DeepSea:size={SIZES[-1]}"
+
+
 # ---------------------------------------------------------------------- judging
 
 

@@ -1,9 +1,9 @@
 """Every bonus in every world: run what is missing, then turn the finished runs into studies/results/curiosity.json.
 
 The runs are those of studies/curiosity*.toml (studies/curiosity.toml says which and what they cost), below
-runs/curiosity. All of them get five seeds before the first gets ten, so that a study that was stopped early says
-something about everything. A run is resumed from its checkpoint; the checkpoints of finished runs are deleted, as
-there would be thousands.
+runs/curiosity. What the claims compare gets its first five seeds first, then all gets five before anything gets ten, so
+that a study that was stopped early says what it can. A run is resumed from its checkpoint; the checkpoints of finished
+runs are deleted, as there would be thousands.
 
 The score of a run: coverage of an evaluation episode where no reward is seen; in DeepSea 1 if it was solved by
 bsuite's rule, else 0; elsewhere success of the final policy, or its return where a world knows no success.
@@ -77,13 +77,23 @@ def run(jobs: int | None) -> None:
     """Everything that is missing; failed runs are named and do not stop the others."""
     from sandbox import main_job
 
-    for seeds in (SEEDS_FIRST, None):
+    for seeds, claimed in ((SEEDS_FIRST, True), (SEEDS_FIRST, False), (None, False)):
         for batch in batches():
+            study = only_claimed(batch.study(seeds)) if claimed else batch.study(seeds)
+            if study is None:
+                continue
             try:
-                main_job.compare(batch.study(seeds), ROOT / batch.folder, jobs, "table", False, "make study-curiosity")
+                main_job.compare(study, ROOT / batch.folder, jobs, "table", False, "make study-curiosity")
             except StudyIncomplete as error:
                 print(error, file=sys.stderr)
             tidy(ROOT / batch.folder)
+
+
+def only_claimed(study: Study) -> Study | None:
+    """Of the study the agents and worlds that a claim compares; None where there are none."""
+    cells = [one for one in study.experiments() if _claims.compared(world_name(one), arm_name(one.agent))]
+    agents, worlds = ({get(one) for one in cells} for get in (lambda one: one.agent, lambda one: one.world.id))
+    return study.model_copy(update={"agents": sorted(agents), "envs": sorted(worlds)}) if cells else None
 
 
 def tidy(folder: Path) -> None:

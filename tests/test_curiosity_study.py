@@ -55,6 +55,14 @@ def test_the_claims_ask_only_for_what_is_planned() -> None:
             assert comparison.cells <= PLANNED.keys()
 
 
+def test_what_the_claims_compare_is_run_first() -> None:
+    kept = [study for batch in curiosity.batches() if (study := curiosity.only_claimed(batch.study(5)))]
+    cells = {(curiosity.world_name(one), curiosity.arm_name(one.agent)) for s in kept for one in s.experiments()}
+    assert cells >= _claims.COMPARED
+    assert "CartPole-v1" not in {world for world, _ in cells}
+    assert {world for world, _ in cells if "DeepSea" in world} == {"DeepSea:size=50"}
+
+
 def scores(value: Callable[[str, str, int], float]) -> dict[Any, dict[int, float]]:
     return {(world, arm): {seed: value(world, arm, seed) for seed in SEEDS} for world, arm in PLANNED}
 
