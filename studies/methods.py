@@ -2,7 +2,8 @@
 
 python -m studies.methods
 
-A bonus's cost is taken from benchmarks/results/curiosity.json, its results are linked, once these files exist.
+A bonus's cost is taken from benchmarks/results/curiosity.json and its results from studies/results/curiosity.json, once
+these files exist.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from sandbox import registry
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "methods.md"
-RESULTS = PAGE.parent / "results" / "curiosity.md"
+RESULTS = ROOT / "studies" / "results" / "curiosity.json"
 COSTS = ROOT / "benchmarks" / "results" / "curiosity.json"
 HEADING = "## Each bonus\n"
 
@@ -30,28 +31,35 @@ def page(text: str) -> str:
     _, following, after = rest.partition("\n## ")
     if not heading or not following:
         raise ValueError(f"the page has no section {HEADING.strip()!r} with another one behind it")
-    return before + heading + "\n" + section(costs()) + following + after
+    return before + heading + "\n" + section(read(COSTS), read(RESULTS)) + following + after
 
 
-def costs() -> dict[str, Any]:
-    """What was measured of the bonuses: {"command", "rows": [{"bonus", "ours", "peer"}]}; empty before that."""
-    return json.loads(COSTS.read_text("utf-8")) if COSTS.exists() else {}
+def read(path: Path) -> dict[str, Any]:
+    """What was measured; empty before that."""
+    return json.loads(path.read_text("utf-8")) if path.exists() else {}
 
 
-def section(measured: dict[str, Any]) -> str:
-    """Every bonus by name, with its cost from `measured`."""
+def section(measured: dict[str, Any], studied: dict[str, Any]) -> str:
+    """Every bonus by name, with its cost from {"command", "rows": [{"bonus", "ours", "peer"}]} and its scores from
+    {"arms": [row of the study]}."""
     head = "Made from the docstrings and constructors by `python -m studies.methods`."
     if measured:
         head += f" Costs are CPU microseconds per environment step, by `{measured['command']}`."
-    rows = {row["bonus"]: row for row in measured.get("rows", [])}
-    return "\n".join([head + "\n", *(bonus(name, rows.get(name)) for name in registry.names("curiosity"))])
+    if studied:
+        head += (
+            f" Results are IQMs over seeds with 95 % intervals, by `{studied['command']}`: success; coverage where no "
+        )
+        head += "reward is seen; the share of runs that solved a DeepSea; CartPole's return."
+    costs, names = {row["bonus"]: row for row in measured.get("rows", [])}, registry.names("curiosity")
+    scores = {name: [arm for arm in studied.get("arms", []) if arm["arm"] == name and arm["score"]] for name in names}
+    return "\n".join([head + "\n", *(bonus(name, costs.get(name), scores[name]) for name in names)])
 
 
-def bonus(name: str, row: dict[str, Any] | None) -> str:
+def bonus(name: str, row: dict[str, Any] | None, scores: list[dict[str, Any]]) -> str:
     """Idea, formula, source and differences; results and cost; options with their defaults and meaning."""
     cls = registry.load("curiosity", name)
     parts = [f"### {name}", *map(paragraph, inspect.cleandoc(sys.modules[cls.__module__].__doc__ or "").split("\n\n"))]
-    facts = ([cost(row)] if row else []) + (["Results: [curiosity](results/curiosity.md)."] if RESULTS.exists() else [])
+    facts = ([cost(row)] if row else []) + ([results(scores)] if scores else [])
     return "\n\n".join([*parts, *([" ".join(facts)] if facts else []), options(cls), meanings(cls)]) + "\n"
 
 
@@ -64,6 +72,17 @@ def cost(row: dict[str, Any]) -> str:
     own, peer = row["ours"], row["peer"]
     beside = f"; RLeXplore's {peer['sum']:.2f}" if peer else ""
     return f"Cost: {own['sum']:.2f} (reward {own['reward']:.2f}, update {own['update']:.2f}){beside}."
+
+
+def results(scores: list[dict[str, Any]]) -> str:
+    """Of each world the score with its interval and number of seeds."""
+
+    def told(arm: dict[str, Any]) -> str:
+        score = arm["score"]
+        ends = "" if score["low"] is None else f" [{score['low']:.2f}, {score['high']:.2f}]"
+        return f"{arm['world']} {score['iqm']:.2f}{ends} (n = {score['n']})"
+
+    return f"[Results](results/curiosity.md): {'; '.join(map(told, scores))}."
 
 
 def options(cls: type) -> str:

@@ -237,11 +237,16 @@ def test_every_option_of_a_bonus_is_explained(name: str) -> None:
 def test_costs_of_bonuses_are_those_measured() -> None:
     own, peer = {"reward": 0.25, "update": 1.5, "sum": 1.75}, {"sum": 4.0}
     rows = [{"bonus": "rnd", "ours": own, "peer": peer}, {"bonus": "lpm", "ours": own, "peer": None}]
-    text = methods.section({"command": "measure them", "rows": rows})
+    score = {"iqm": 0.5, "low": 0.25, "high": 0.75, "n": 5}
+    arms = [{"world": "Far", "arm": "rnd", "score": score}, {"world": "Near", "arm": "lpm", "score": None}]
+    text = methods.section({"command": "measure them", "rows": rows}, {"command": "study them", "arms": arms})
+    assert text.count("by `study them`") == 1
+    assert text.count("Far 0.50 [0.25, 0.75] (n = 5)") == 1
+    assert "Near" not in text
     assert "by `measure them`" in text
     assert text.count("Cost: ") == 2
-    assert "Cost: 1.75 (reward 0.25, update 1.50); RLeXplore's 4.00." in methods.bonus("rnd", rows[0])
-    assert "Cost: 1.75 (reward 0.25, update 1.50)." in methods.bonus("lpm", rows[1])
+    assert "Cost: 1.75 (reward 0.25, update 1.50); RLeXplore's 4.00." in methods.bonus("rnd", rows[0], [])
+    assert "Cost: 1.75 (reward 0.25, update 1.50)." in methods.bonus("lpm", rows[1], [])
 
 
 # ---------------------------------------------------------------------- examples
