@@ -1,4 +1,4 @@
-"""Write the section "Each bonus" of docs/methods.md from the bonuses' docstrings and constructors.
+"""Write the sections of docs/methods.md on each bonus and each objective from docstrings and constructors.
 
 python -m studies.methods
 
@@ -22,16 +22,25 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "methods.md"
 RESULTS = ROOT / "studies" / "results" / "curiosity.json"
 COSTS = ROOT / "benchmarks" / "results" / "curiosity.json"
-HEADING = "## Each bonus\n"
+MADE = "Made from the docstrings and constructors by `python -m studies.methods`."
+SECTIONS = {"## Each bonus\n": "curiosity", "## Each objective\n": "objectives"}
 
 
 def page(text: str) -> str:
-    """The page with its section made anew; what stands before and after it stays."""
-    before, heading, rest = text.partition(HEADING)
-    _, following, after = rest.partition("\n## ")
-    if not heading or not following:
-        raise ValueError(f"the page has no section {HEADING.strip()!r} with another one behind it")
-    return before + heading + "\n" + section(read(COSTS), read(RESULTS)) + following + after
+    """The page with its sections made anew; what stands between them stays."""
+    for heading, kind in SECTIONS.items():
+        before, found, rest = text.partition(heading)
+        _, following, after = rest.partition("\n## ")
+        if not found or not following:
+            raise ValueError(f"the page has no section {heading.strip()!r} with another one behind it")
+        made = section(read(COSTS), read(RESULTS)) if kind == "curiosity" else objectives()
+        text = before + heading + "\n" + made + following + after
+    return text
+
+
+def objectives() -> str:
+    """Every objective by name."""
+    return "\n".join([f"{MADE}\n", *(part("objectives", name, []) for name in registry.names("objectives"))])
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -42,7 +51,7 @@ def read(path: Path) -> dict[str, Any]:
 def section(measured: dict[str, Any], studied: dict[str, Any]) -> str:
     """Every bonus by name, with its cost from {"command", "rows": [{"bonus", "ours", "peer"}]} and its scores from
     {"arms": [row of the study]}."""
-    head = "Made from the docstrings and constructors by `python -m studies.methods`."
+    head = MADE
     if measured:
         head += f" Costs are CPU microseconds per environment step, by `{measured['command']}`."
     if studied:
@@ -56,10 +65,14 @@ def section(measured: dict[str, Any], studied: dict[str, Any]) -> str:
 
 
 def bonus(name: str, row: dict[str, Any] | None, scores: list[dict[str, Any]]) -> str:
-    """Idea, formula, source and differences; results and cost; options with their defaults and meaning."""
-    cls = registry.load("curiosity", name)
+    """With its cost and its results, where there are any."""
+    return part("curiosity", name, ([cost(row)] if row else []) + ([results(scores)] if scores else []))
+
+
+def part(kind: str, name: str, facts: list[str]) -> str:
+    """Idea, formula, source and differences; facts; options with their defaults and meaning."""
+    cls = registry.load(kind, name)
     parts = [f"### {name}", *map(paragraph, inspect.cleandoc(sys.modules[cls.__module__].__doc__ or "").split("\n\n"))]
-    facts = ([cost(row)] if row else []) + ([results(scores)] if scores else [])
     return "\n\n".join([*parts, *([" ".join(facts)] if facts else []), options(cls), meanings(cls)]) + "\n"
 
 
@@ -96,7 +109,8 @@ def meanings(cls: type) -> str:
     """The "Args" of the class's docstring as a list."""
     found = re.search(r"^Args:\n(.*?)(?=^\S|\Z)", inspect.cleandoc(cls.__doc__ or ""), re.M | re.S)
     items = re.findall(r"^    (\w[\w, ]*): (.*?)(?=^    \w|\Z)", found[1], re.M | re.S) if found else []
-    return "\n".join(f"* `{names.replace(', ', '`, `')}`: {' '.join(text.split())}" for names, text in items)
+    lines = [f"* `{names.replace(', ', '`, `')}`: {' '.join(text.split())}" for names, text in items]
+    return "\n".join(lines).replace("see `Objective`", "see above")
 
 
 def main() -> None:

@@ -226,9 +226,11 @@ def test_bonuses_are_described_by_their_files() -> None:
     assert methods.page(text) == text, "a docstring or an option changed: python -m studies.methods"
 
 
-@pytest.mark.parametrize("name", registry.names("curiosity"))
-def test_every_option_of_a_bonus_is_explained(name: str) -> None:
-    cls = registry.load("curiosity", name)
+@pytest.mark.parametrize(
+    ("kind", "name"), [(k, name) for k in ("curiosity", "objectives") for name in registry.names(k)]
+)
+def test_every_option_is_explained(kind: str, name: str) -> None:
+    cls = registry.load(kind, name)
     listed = re.findall(r"^\* ((?:`\w+`(?:, )?)+): \S", methods.meanings(cls), re.M)
     explained = [option for names in listed for option in re.findall(r"`(\w+)`", names)]
     assert sorted(explained) == sorted(registry.schema(cls).model_fields)
