@@ -114,6 +114,7 @@ class PPO(SB3PPO):
         with torch.random.fork_rng():  # parts must not shift the learner's random stream
             if self._make_intrinsic is not None:
                 self.intrinsic = self._make_intrinsic(context).to(self.device)
+                self.intrinsic.eval()  # it judges the view itself: no augmentation
             if self._make_objective is not None:
                 self.objective = self._make_objective(context).to(self.device)
         self.intrinsic_scale = IntrinsicScale(self.n_envs, self.intrinsic_gamma).to(self.device)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from agents.objectives._augment import RandomShift
+from agents.augment import RandomShift
 
 PICTURE = spaces.Box(0, 255, (3, 40, 40), np.uint8)
 

@@ -167,6 +167,17 @@ def test_mlp_is_its_layers_over_the_flat_observation() -> None:
     torch.testing.assert_close(encoder(obs), wanted)
 
 
+def test_cnn_shifts_pictures_only_while_it_learns() -> None:
+    torch.manual_seed(0)
+    encoder, obs = Cnn(PICTURE, shift=True), torch.randint(0, 256, (4, *PICTURE.shape), dtype=torch.uint8)
+    plain = Cnn(PICTURE)
+    plain.load_state_dict(encoder.state_dict())
+    assert torch.equal(encoder.eval()(obs), plain(obs))
+    encoder.train()
+    assert not torch.equal(encoder(obs), encoder(obs))
+    assert torch.equal(plain.train()(obs), plain(obs))
+
+
 def test_cnn_sees_pictures_between_zero_and_one() -> None:
     encoder, picture = Cnn(PICTURE, features=8), samples(PICTURE)
     torch.testing.assert_close(
