@@ -15,46 +15,28 @@ bsuite's rule, else 0; elsewhere success of the final policy, or its return wher
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sandbox import statistics
 from sandbox.analyses._arms import env_name
-from sandbox.config import Experiment, Study, load_study, to_dict
-from sandbox.errors import SandboxError, StudyIncomplete
-from sandbox.runs import Run, find_runs, read_json, versions, write_json
-from sandbox.study import folder_of
+from sandbox.config import Experiment, Study, to_dict
+from sandbox.errors import SandboxError
+from sandbox.runs import Run, read_json, versions, write_json
 from studies import _claims, _ranks
+from studies._batches import Batch, arms_of, finished, run, summary
 
 HERE = Path(__file__).parent
+COMMAND = "make study-curiosity"
 ROOT = Path("runs") / "curiosity"
 RESULT, FLY_HASH = (HERE / "results" / f"{name}.json" for name in ("curiosity", "fly_hash"))
 FILES = ("curiosity", "curiosity_free", "curiosity_small", "curiosity_hard", "curiosity_cartpole")
-SEEDS_FIRST = 5
 EPISODES, ROLLOUT = 10_000, 16 * 32  # of a run in DeepSea; steps of a rollout there
 METRICS = {"DeepSea-v0": "solved", "CartPole-v1": "return"}  # elsewhere success; without a reward coverage
 REFERENCES = ("random", "oracle")
-
-
-@dataclass(frozen=True)
-class Batch:
-    """What one `sandbox batch` would run: a study file, changed by `sets`, into a folder of its own."""
-
-    file: str
-    folder: str
-    sets: tuple[str, ...] = ()
-
-    def study(self, seeds: int | None = None) -> Study:
-        """The study, of all its seeds or of the first `seeds`."""
-        study = load_study(HERE / f"{self.file}.toml", self.sets)
-        every = list(range(study.seeds)) if isinstance(study.seeds, int) else study.seeds
-        return study.model_copy(update={"seeds": every[:seeds]})
 
 
 def batches() -> list[Batch]:
@@ -73,34 +55,11 @@ def deep_sea_steps(size: int) -> int:
 # ---------------------------------------------------------------------- running
 
 
-def run(jobs: int | None) -> None:
-    """Everything that is missing; failed runs are named and do not stop the others."""
-    from sandbox import main_job
-
-    for seeds, claimed in ((SEEDS_FIRST, True), (SEEDS_FIRST, False), (None, False)):
-        for batch in batches():
-            study = only_claimed(batch.study(seeds)) if claimed else batch.study(seeds)
-            if study is None:
-                continue
-            try:
-                main_job.compare(study, ROOT / batch.folder, jobs, "table", False, "make study-curiosity")
-            except StudyIncomplete as error:
-                print(error, file=sys.stderr)
-            tidy(ROOT / batch.folder)
-
-
 def only_claimed(study: Study) -> Study | None:
     """Of the study the agents and worlds that a claim compares; None where there are none."""
     cells = [one for one in study.experiments() if _claims.compared(world_name(one), arm_name(one.agent))]
     agents, worlds = ({get(one) for one in cells} for get in (lambda one: one.agent, lambda one: one.world.id))
     return study.model_copy(update={"agents": sorted(agents), "envs": sorted(worlds)}) if cells else None
-
-
-def tidy(folder: Path) -> None:
-    """Delete the checkpoints of finished runs."""
-    for one in find_runs(folder):
-        if finished(one):
-            shutil.rmtree(one.checkpoints, ignore_errors=True)
 
 
 # ---------------------------------------------------------------------- from runs to a result
@@ -115,25 +74,13 @@ def result(root: Path, planned: Sequence[Batch]) -> dict[str, Any]:
     seeds = {(row["world"], row["arm"]): row["planned"] for row in rows}
     hashes = read_json(FLY_HASH) if FLY_HASH.exists() else None
     return {
-        "command": "make study-curiosity",
+        "command": COMMAND,
         "versions": made[0] if made else versions(),
         "commits": sorted({str(one["commit"]) for one in made}),
         "arms": rows,
         "claims": _claims.judge(scores, seeds, hashes),
         "ranks": _ranks.stability({cell: of for cell, of in scores.items() if cell[1] not in REFERENCES}),
     }
-
-
-def arms_of(batch: Batch, folder: Path) -> list[list[tuple[Experiment, Run]]]:
-    """The planned runs of each world and agent, begun or not, in the order of the study file."""
-    arms: dict[tuple[str, str], list[tuple[Experiment, Run]]] = {}
-    for one in batch.study().experiments():
-        arms.setdefault((one.world.id, one.agent), []).append((one, Run(folder_of(one, folder))))
-    return list(arms.values())
-
-
-def finished(run: Run) -> bool:
-    return run.result_file.exists() and run.status == "done"
 
 
 def row_of(arm: Sequence[tuple[Experiment, Run]]) -> dict[str, Any]:
@@ -192,14 +139,6 @@ def score_of(found: dict[str, Any], metric: str, experiment: Experiment) -> floa
     return found[metric]["mean"]
 
 
-def summary(values: Sequence[float]) -> dict[str, Any] | None:
-    if not values:
-        return None
-    found = statistics.interval(values)
-    low, high = (None if end is None else round(end, 4) for end in (found.low, found.high))
-    return {"iqm": round(found.value, 4), "low": low, "high": high, "n": found.n}
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--result", action="store_true", help="train nothing: the result of what is finished")
@@ -207,7 +146,7 @@ def main() -> None:
     options = parser.parse_args()
     try:
         if not options.result:
-            run(options.jobs)
+            run(batches(), ROOT, options.jobs, COMMAND, only_claimed)
     except SandboxError as error:
         sys.exit(f"stopped: {error}\nThe same command goes on; --result keeps what is finished.")
     write_json(RESULT, result(ROOT, batches()))

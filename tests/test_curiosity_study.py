@@ -16,6 +16,7 @@ from sandbox.config import to_dict
 from sandbox.runs import create, versions, write_json
 from sandbox.study import folder_of
 from studies import _claims, _ranks, curiosity
+from studies._batches import Batch, tidy
 from studies._curiosity_page import curiosity as page
 
 SEEDS = range(10)
@@ -168,7 +169,7 @@ def test_an_order_without_noise_is_stable_and_one_of_noise_is_not() -> None:
 # ---------------------------------------------------------------------- from runs to a page
 
 
-def finish(batch: curiosity.Batch, root: Path, agent: str, seeds: int, result: dict[str, Any]) -> None:
+def finish(batch: Batch, root: Path, agent: str, seeds: int, result: dict[str, Any]) -> None:
     """Made-up finished runs."""
     for one in batch.study(seeds).experiments():
         if one.agent == agent:
@@ -180,9 +181,9 @@ def finish(batch: curiosity.Batch, root: Path, agent: str, seeds: int, result: d
 
 def test_a_part_of_the_study_gives_a_page(tmp_path: Path) -> None:
     few = 'agents=["random", "ppo", "ppo+counts"]'
-    cart = curiosity.Batch("curiosity_cartpole", "cart", (few,))
-    disco = curiosity.Batch("curiosity_free", "free", (few, 'envs=["DiscoMaze-v0"]'))
-    sea = curiosity.Batch("curiosity_deep_sea", "sea", ('agents=["ppo+flat", "ppo+flat+rnd"]',))
+    cart = Batch("curiosity_cartpole", "cart", (few,))
+    disco = Batch("curiosity_free", "free", (few, 'envs=["DiscoMaze-v0"]'))
+    sea = Batch("curiosity_deep_sea", "sea", ('agents=["ppo+flat", "ppo+flat+rnd"]',))
     planned = [cart, disco, sea]
     assert "0 of 80 runs finished" in page(curiosity.result(tmp_path, planned))
 
@@ -210,12 +211,12 @@ def test_a_part_of_the_study_gives_a_page(tmp_path: Path) -> None:
 
 
 def test_a_finished_run_loses_its_checkpoints_and_an_unfinished_one_keeps_them(tmp_path: Path) -> None:
-    batch = curiosity.Batch("curiosity_cartpole", "cart", ('agents=["ppo"]',))
+    batch = Batch("curiosity_cartpole", "cart", ('agents=["ppo"]',))
     finish(batch, tmp_path, "ppo", 1, {"success": None, "return": {"mean": 1.0}, "coverage": None})
     done, other = (folder_of(one, tmp_path / "cart") for one in batch.study(2).experiments())
     create(other, to_dict(batch.study(2).experiments()[1]))
     for folder in (done, other):
         (folder / "checkpoints").mkdir()
-    curiosity.tidy(tmp_path / "cart")
+    tidy(tmp_path / "cart")
     assert not (done / "checkpoints").exists() and (other / "checkpoints").exists()
     assert (done / "result.json").exists()
