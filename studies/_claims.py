@@ -175,11 +175,12 @@ def compared(world: str, arm: str) -> bool:
 
 def judge(scores: Scores, planned: Mapping[Cell, int], hashes: dict[str, Any] | None) -> list[dict[str, Any]]:
     """All claims in order; `planned`: seeds of each cell; `hashes`: studies/results/fly_hash.json, if it is there."""
-    judged = [_judged(claim, scores, planned) for claim in CLAIMS]
-    return sorted([*judged, _deep_sea(scores, planned), _fly_hash(hashes)], key=lambda one: one["claim"])
+    found = [judged(claim, scores, planned) for claim in CLAIMS]
+    return sorted([*found, _deep_sea(scores, planned), _fly_hash(hashes)], key=lambda one: one["claim"])
 
 
-def _judged(claim: Claim, scores: Scores, planned: Mapping[Cell, int]) -> dict[str, Any]:
+def judged(claim: Claim, scores: Scores, planned: Mapping[Cell, int]) -> dict[str, Any]:
+    """One claim's verdict, number of seeds, and a line for each comparison."""
     cells = set.union(*(comparison.cells for comparison in claim.comparisons))
     level = 1 - 0.05 / len(claim.comparisons)
     results = [comparison.estimate(scores, level) for comparison in claim.comparisons]

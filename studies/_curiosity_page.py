@@ -20,26 +20,26 @@ def curiosity(result: dict[str, Any]) -> str:
         "lifelong, `counts:lifelong=false` and `counts:episodic=none` are one of the two; `counts:state=full` is told "
         "the true state (privileged), as the `oracle` is. Commits of the runs: "
         f"{', '.join(f'`{commit}`' for commit in result['commits']) or 'none'}.\n\n"
-        f"## Claims\n\n{_claims(result['claims'])}\n"
+        f"## Claims\n\n{claims(result['claims'], '_claims')}\n"
         f"## Scores\n\n{_scores(arms)}\n## Ranks\n\n{_ranks(result['ranks'])}\n"
         f"## Coverage\n\n{_coverage(arms)}\n## Cost\n\n{_cost(arms)}"
     )
 
 
-def _claims(claims: Sequence[dict[str, Any]]) -> str:
+def claims(judged: Sequence[dict[str, Any]], by: str) -> str:
     head = (
-        "Judged by `studies/_claims.py` from the scores alone: differences of IQMs, paired by seed, bootstrap "
+        f"Judged by `studies/{by}.py` from the scores alone: differences of IQMs, paired by seed, bootstrap "
         'intervals at 1 - 0.05 / k for the k comparisons of a claim; "no better" means by at most 0.05; '
         "*n* is the least number of seeds.\n\n"
     )
     table = markdown_table(
-        ["", "claim", "verdict", "n"], [(c["claim"], c["text"], c["verdict"], c["n"]) for c in claims]
+        ["", "claim", "verdict", "n"], [(c["claim"], c["text"], c["verdict"], c["n"]) for c in judged]
     )
-    lines = [f"* {claim['claim']}, {escape(line)}\n" for claim in claims for line in claim["lines"]]
+    lines = [f"* {claim['claim']}, {escape(line)}\n" for claim in judged for line in claim["lines"]]
     return head + table + "\n" + "".join(lines)
 
 
-def _interval(value: dict[str, Any] | None, planned: int | None = None) -> str:
+def interval(value: dict[str, Any] | None, planned: int | None = None) -> str:
     """With its number of seeds where that is not the planned one."""
     if value is None:
         return "-"
@@ -67,7 +67,7 @@ def _scores(arms: Sequence[dict[str, Any]]) -> str:
     parts = []
     for metric, title in titles.items():
         rows = [arm for arm in arms if arm["metric"] == metric]
-        cell = _solved if metric == "solved" else lambda row: _interval(row["score"], row["planned"])
+        cell = _solved if metric == "solved" else lambda row: interval(row["score"], row["planned"])
         for some in _few_worlds(rows):
             parts.append(f"{title}:\n\n{_by_arm(some, cell)}\n")
     few = any(0 < len(arm["seeds"]) < MIN_SEEDS for arm in arms)

@@ -1,0 +1,57 @@
+"""The page of the labels study, from studies/results/labels.json: claims, crossings, and a table for each world."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sandbox.analyses._format import escape, markdown_table
+from studies._curiosity_page import claims, interval
+
+
+def labels(result: dict[str, Any]) -> str:
+    arms = result["arms"]
+    done, planned = (sum(row) for row in zip(*((len(a["seeds"]), a["planned"]) for a in arms), strict=True))
+    return (
+        f"{done:,} of {planned:,} runs finished, {sum(arm['failed'] for arm in arms)} failed. Every arm of a world has "
+        "the same encoder, the same augmentation, one hidden layer on top, and the same cap of steps, in which "
+        "pre-training and the collection of labels count. Letters: [the arms](../using.md). Commits of the runs: "
+        f"{', '.join(f'`{commit}`' for commit in result['commits']) or 'none'}.\n\n"
+        f"## Crossings\n\n{_crossings(result['crossings'])}\n## Claims\n\n{claims(result['claims'], '_label_claims')}\n"
+        f"## Scores\n\n{_scores(arms)}"
+    )
+
+
+def _crossings(crossings: Sequence[dict[str, Any]]) -> str:
+    """The sentences that may be said of each world."""
+    lines = [f"* {escape(line)}\n" for crossing in crossings for line in crossing["sentences"]]
+    return "".join(lines) or "No world has enough finished runs.\n"
+
+
+def _scores(arms: Sequence[dict[str, Any]]) -> str:
+    worlds = list(dict.fromkeys(arm["world"] for arm in arms))
+    return (
+        "IQM over seeds with 95 % bootstrap interval; ledger and costs are means per run. Terminations and reward "
+        "evaluations are information too.\n\n" + "\n".join(_world(world, arms) for world in worlds)
+    )
+
+
+def _world(world: str, arms: Sequence[dict[str, Any]]) -> str:
+    rows = [arm for arm in arms if arm["world"] == world and arm["seeds"]]
+    if not rows:
+        return f"### {world}\n\nNot run.\n"
+    names = ["", "arm", "n", rows[0]["metric"], "coverage", "actions", "states", "rewards", "ends", "steps", "CPU s"]
+    return f"### {world}\n\n" + markdown_table(names, [_row(row) for row in sorted(rows, key=_order)])
+
+
+def _order(row: dict[str, Any]) -> tuple[str, float]:
+    return row["letter"], row["ledger"]["actions"]
+
+
+def _row(row: dict[str, Any]) -> list[str]:
+    ledger = [f"{row['ledger'][kind]:,.0f}" for kind in ("actions", "states", "rewards", "terminations")]
+    return [
+        row["letter"], f"`{row['arm']}`", str(len(row["seeds"])), interval(row["score"], len(row["seeds"])),
+        "-" if row["coverage"] is None else f"{row['coverage']['iqm']:.2f}",
+        *ledger, f"{row['steps']:,.0f}", f"{row['cpu_seconds']:.0f}",
+    ]  # fmt: skip

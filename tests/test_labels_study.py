@@ -1,0 +1,68 @@
+"""The labels study: its files agree, every arm has its letter, claims follow from scores, a part gives a page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sandbox.config import to_dict
+from sandbox.runs import create, versions, write_json
+from sandbox.study import folder_of
+from studies import _label_claims, labels
+from studies._batches import Batch
+from studies._labels_page import labels as page
+
+PLANNED = labels.batches(further=True)
+
+
+def arms(batch: Batch) -> list[str]:
+    return [labels.arm_name(one) for one in dict.fromkeys(e.agent for e in batch.study(1).experiments())]
+
+
+def test_every_world_has_the_same_arms_and_every_arm_a_letter() -> None:
+    by_file = {batch.file: arms(batch) for batch in PLANNED}
+    for file, others in (("labels", ("_pixels", "_rendered")), ("labels_all", ("_pixels", "_rendered"))):
+        for other in others:
+            assert by_file[file] == by_file[file + other]
+    letters = {labels.letter(arm) for file in by_file.values() for arm in file}
+    assert {"L0", "L1", "R1", "R3", "S1", "S2", "S3", "S4", "U1", "U2", "U3", "U4", "H1", "P1", "O"} <= letters
+
+
+def test_there_are_six_worlds_and_ten_seeds() -> None:
+    worlds = {labels.world_name(one) for batch in PLANNED for one in batch.study(1).experiments()}
+    assert len(worlds) >= 6
+    assert set(_label_claims.WORLDS) <= worlds
+    assert all(len(batch.study().seeds) == 10 for batch in PLANNED)  # type: ignore[arg-type]
+
+
+def row(world: str, arm: str, scores: list[float]) -> dict[str, Any]:
+    return {"world": world, "arm": arm, "seeds": list(range(len(scores))), "scores": scores, "planned": 10}
+
+
+@pytest.mark.parametrize(("frozen", "verdict"), [(0.2, "held"), (0.95, "refuted"), (0.6, "no evidence")])
+def test_a_claim_follows_from_the_scores(frozen: float, verdict: str) -> None:
+    spread = [0.0, 0.02, 0.01, 0.03, 0.02]
+    value = {_label_claims.FROZEN: frozen, _label_claims.SELF_TAUGHT: 0.6}
+    rows = [row(w, arm, [value[arm] + s for s in spread]) for w in _label_claims.WORLDS for arm in value]
+    found = {claim["claim"]: claim for claim in _label_claims.judge(rows)}
+    assert found["4"]["verdict"] == verdict
+    assert found["3"]["verdict"].startswith("not run")
+
+
+def test_a_part_of_the_study_gives_a_page(tmp_path: Path) -> None:
+    few = 'agents=["ppo+cnn:shift=true", "bc:labels=64+cnn:shift=true"]'
+    batch = Batch("labels_pixels", "pixels", (few, 'envs=["PixelGoal-v0"]'))
+    assert "0 of 20 runs finished" in page(labels.result(tmp_path, [batch]))
+    for one in batch.study(5).experiments():
+        run, told = create(folder_of(one, tmp_path / "pixels"), to_dict(one)), 64 if one.agent[:2] == "bc" else 0
+        write_json(run.versions_file, versions() | {"commit": "made-up"})
+        ledger = {"actions": told, "states": 0, "rewards": 1000 - told, "terminations": 1000 - told}
+        score = {"success": {"mean": 0.5}, "return": {"mean": 0.4}, "coverage": {"evaluation": 0.25}}
+        cost = {"status": "done", "steps": 1000, "cost": {"cpu_seconds": 3.0}, "privileged": []}
+        write_json(run.result_file, score | cost | {"labels": ledger})
+    text = page(labels.result(tmp_path, [batch]))
+    assert "10 of 20 runs finished, 0 failed" in text and "made-up" in text
+    assert "| U2 | `bc:labels=64` | 5 | 0.50 [0.50, 0.50] | 0.25 | 64 | 0 | 936 | 936 | 1,000 | 3 |" in text
+    assert "| R1 | `ppo` | 5 |" in text
