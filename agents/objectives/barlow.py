@@ -7,9 +7,9 @@ Source: Zbontar et al. 2021, "Barlow Twins", eqs. 1-2, and the authors' code: la
 Pictures are shifted at random.
 
 What we do differently: the two views follow each other in time. Divided by D, the number of components, so that the
-loss is at most about 1 however wide the expander is: policy and objective share one clipped gradient norm (see
-`Objective`). The expander has three layers of 256 (theirs of 8192) for encoders of 128 features. The same lambd weighs
-32 times less there: a component has 255 others to agree with, not 8191.
+first sum is about 1 at most, however wide the expander is: policy and objective share one clipped gradient norm (see
+`Objective`). The expander has three layers of 128 (theirs of 8192; the reason is in `vicreg`), so that the same lambd
+weighs 64 times less: a component has 127 others to agree with, not 8191. lambd 0.3 would give back their balance.
 """
 
 from __future__ import annotations

@@ -9,7 +9,11 @@ eps 1e-4, variances over M - 1, v halved, c not, D the number of components of e
 
 What we do differently: the two views follow each other in time. Divided by 25, so that s and v count as much as the
 loss of an inverse model: policy and objective share one clipped gradient norm (see `Objective`). The expander has three
-layers of 256, twice the encoder's 128 features (theirs three of 8192, four times 2048).
+layers as in the paper, each as wide as the encoders' 128 features (theirs 8192 for 2048): it is already dearer than
+encoder and policy together, and 256 would double that.
+
+Without v the embeddings shrink to a point; the features need not, as batch normalisation stands between. So `variance`
+(1 when the embeddings are gone) and `spread` (of the features) are two gauges.
 """
 
 from __future__ import annotations
