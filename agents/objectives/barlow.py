@@ -6,8 +6,8 @@ e = BN(h(phi(s_t))), e' = BN(h(phi(s_{t+1}))),   BN: mean 0 and variance 1 over 
 Source: Zbontar et al. 2021, "Barlow Twins", eqs. 1-2, and the authors' code: lambd .0051, BN without scale and offset.
 Pictures are shifted at random.
 
-What we do differently: the two views follow each other in time. Divided by D, the number of components, so that the
-first sum is about 1 at most, however wide the expander is: policy and objective share one clipped gradient norm (see
+What we do differently: the two views follow each other in time. Divided by D, the number of components, so that
+unrelated views cost 1, however wide the expander is: policy and objective share one clipped gradient norm (see
 `Objective`). The expander has three layers of 128 (theirs of 8192; the reason is in `vicreg`), so that the same lambd
 weighs 64 times less: a component has 127 others to agree with, not 8191. lambd 0.3 would give back their balance.
 """
