@@ -28,12 +28,12 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from agents.augment import RandomShift
 from agents.context import Context
 from agents.layers import Dense, Linear, affine
 from agents.objectives import Mode, Objective
 from agents.objectives._actions import to_floats
 from agents.objectives._ahead import Ahead
-from agents.objectives._augment import RandomShift
 from agents.rollout import Index, Rollout, map_obs
 
 IGNORED, NEVER = -100, -1e30  # label of a row, logit of a column that is no pair: sizes that vary would cost more

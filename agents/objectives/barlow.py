@@ -21,10 +21,10 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor
 from torch.nn import functional as F
 
+from agents.augment import RandomShift
 from agents.context import Context
 from agents.objectives import Mode, Objective
 from agents.objectives._actions import to_floats
-from agents.objectives._augment import RandomShift
 from agents.objectives._joint import Expander, features_of_both, off_diagonal, spread
 from agents.rollout import Index, Rollout, map_obs
 
