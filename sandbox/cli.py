@@ -122,6 +122,42 @@ def compare(
 
 
 @app.command()
+def labels(
+    env: Annotated[str, typer.Option("--env", help="A world's id, one with an oracle. Yours: module:Id-v0.")],
+    supervised: Annotated[
+        list[str], typer.Option("--supervised", help="An arm that is told: bc, state, ... Repeatable.")
+    ] = ["bc"],
+    self_taught: Annotated[
+        list[str],
+        typer.Option(
+            "--self-taught", help="An arm that is told nothing, or few labels if it has such a part. Repeatable."
+        ),
+    ] = ["ppo+noveld+inverse"],
+    least: Annotated[int, typer.Option("--min-labels", min=2, help="Smallest number of labels.")] = 32,
+    most: Annotated[int, typer.Option("--max-labels", min=2, help="Largest; the grid is the powers of two.")] = 8192,
+    level: Annotated[
+        float | None, typer.Option("--level", min=0, max=1, help="A success rate to reach besides, e.g. 0.9.")
+    ] = None,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, max=10_000, help="Seeds per agent and label count.")] = 5,
+    steps: Steps = 500_000,
+    jobs: Jobs = None,
+    out: Out = Path("runs/labels"),
+    sets: Sets = [],
+    output: Output = Format.table,
+    dry_run: DryRun = False,
+) -> None:
+    """How many labels a supervised agent needs to do as well as one that was told none: the crossing, with a figure.
+
+    Example: `sandbox labels --env MiniGrid-MultiRoom-N4-S5-v0 --supervised bc --seeds 10`
+    """
+    from sandbox import main_job
+    from sandbox.label_study import label_study
+
+    study = label_study(env, supervised, self_taught, least, most, seeds, steps, sets)
+    main_job.labels(study, out, jobs, str(output), dry_run, _command(), level)
+
+
+@app.command()
 def batch(
     file: Annotated[Path, typer.Argument(help="A study in TOML.")],
     jobs: Jobs = None,

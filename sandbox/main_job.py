@@ -12,7 +12,7 @@ from typing import Any
 from sandbox import report as reporting
 from sandbox import study as studies
 from sandbox import terminal
-from sandbox.analyses import table
+from sandbox.analyses import _format, crossing, table
 from sandbox.config import Experiment, Study, build, load_experiment, override, to_dict
 from sandbox.errors import CorruptFile, NoResources, StudyIncomplete, UsageError
 from sandbox.registry import load_plugin
@@ -110,18 +110,49 @@ def compare(study_: Study, out: Path, jobs: int | None, output: str, dry_run: bo
     Raises:
         StudyIncomplete: some runs failed; the table is printed all the same.
     """
+    todo = _run(study_, out, jobs, dry_run, command)
+    if todo is not None:
+        _finish(study_.name, [job.run for job in todo], out, output)
+        _complain(todo)
+
+
+def labels(
+    study_: Study, out: Path, jobs: int | None, output: str, dry_run: bool, command: str, level: float | None
+) -> None:
+    """`compare`, then the crossing of what is told with what is not, in `out` as crossing.json, .md and .png.
+
+    Raises:
+        StudyIncomplete: some runs failed; the crossing is printed all the same.
+        UsageError: these runs have none, as too many of them failed.
+    """
+    todo = _run(study_, out, jobs, dry_run, command)
+    if todo is None:
+        return
+    runs = [job.run for job in todo]
+    path = crossing.analyse(runs, out, level)
+    if path is None:
+        _complain(todo)
+        raise UsageError(f"{out}: no crossing: a label-free learner, or --level, and the score or success are needed")
+    _write_crossing(crossing.worlds(runs, level), output)
+    _report_folder(out)
+    terminal.note(f"\ncrossing: {path.with_suffix('.png')}")
+    _next_lines(out, [f"cat {path}", f"sandbox report {out}"])
+    _complain(todo)
+
+
+def _run(study_: Study, out: Path, jobs: int | None, dry_run: bool, command: str) -> list[Job] | None:
+    """Every run of the study, done or failed; None where nothing was to be done but to print the plan."""
     if not dry_run:  # it imports what the workers need while this process checks what is asked for
         studies.start_server([] if study_.world.kwargs else study_.envs)
     experiments = study_.experiments()
     workers = jobs or study_.jobs or studies.default_jobs()
     if dry_run:
         print_plan(experiments, out, workers)
-        return
+        return None
     _check_worlds(experiments)
     todo = studies.prepare(experiments, out)
     _execute(todo, workers, command, out)
-    _finish(study_.name, [job.run for job in todo], out, output)
-    _complain(todo)
+    return todo
 
 
 def _check_worlds(experiments: list[Experiment]) -> None:
@@ -296,6 +327,22 @@ def _write(rows: list[dict[str, Any]], claims: list[dict[str, Any]], name: str, 
         if not terminal_out.is_terminal:
             terminal_out = Console(highlight=False, width=120)
         reporting.render_table(rows, terminal_out, claims)
+    sys.stdout.flush()
+
+
+def _write_crossing(found: list[crossing.World], output: str) -> None:
+    """The rows as a table or CSV, the n* as sentences below the table; as JSON all that crossing.json holds."""
+    if output == "json":
+        print(json.dumps(crossing.to_json(found), indent=2, allow_nan=False))
+        return
+    from sandbox.listing import to_csv, to_text
+
+    for world in found:
+        if output == "csv":
+            print(to_csv(crossing.cells(world)), end="")
+        else:
+            print(to_text(crossing.cells(world)) + "\n")
+            print("\n".join(_format.plain(text) for text in crossing.sentences(world)))
     sys.stdout.flush()
 
 

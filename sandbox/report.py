@@ -53,7 +53,8 @@ def build(root: Path, found: Sequence[Run] | None = None) -> Path:
         raise UsageError(f"{root} holds no runs: name the folder of a run or of a study.")
     folder = root / "report"
     folder.mkdir(exist_ok=True)
-    sections = {name: importlib.import_module(f"sandbox.analyses.{name}").analyse(runs, folder) for name in names()}
+    written = {name: importlib.import_module(f"sandbox.analyses.{name}").analyse(runs, folder) for name in names()}
+    sections = {name: path for name, path in written.items() if path is not None}  # None: nothing to say of these runs
     (folder / "report.md").write_text(_markdown(root, runs, sections), "utf-8")
     return folder
 

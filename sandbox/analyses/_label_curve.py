@@ -6,9 +6,9 @@ crossings, its interval their quantiles. The evidence of the hyper-parameters is
 
     y(n)   = arcsin sqrt((k + 3/8) / (m + 3/4))        k of m episodes solved: noise of one size at every success rate
     y_k    ~ GP(mean(y), a^2 exp(-(x - x')^2 / (2 l^2)) + s^2/S_k),   x = log2 n,  S_k seeds
-    s^2    : also seen in the seeds' spread v (Winsorised variance of an IQM, d degrees of freedom): d v / s^2 ~ chi2(d)
+    s^2    : seen in the seeds' spread v too (Winsorised variance of an IQM, d degrees of freedom), d v / s^2 ~ chi2(d)
     level  = IQM + standard error * t,  t of Student with as many degrees of freedom
-    n*     = smallest n with iso(curve)(n) >= level;   iso: the nearest rising curve, max_{j<=i} min_{k>=i} mean(y_j..y_k)
+    n*     = smallest n with iso(curve)(n) >= level,   iso(y)_i = max_{j <= i} min_{k >= i} mean(y_j..y_k)
 
 Source: the Gaussian process on log2 n with RBF and white noise is BabyAI's (Chevalier-Boisvert et al. 2019, section 4;
 `babyai/plotting.py`), the projection Lin & Dunson 2014, "Bayesian monotone regression using Gaussian process
@@ -20,6 +20,7 @@ bootstrap over seeds would be too narrow at five of them (see `sandbox.statistic
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,24 +46,39 @@ class Centre:
 
 
 @dataclass(frozen=True)
-class Crossing:
-    """log2 of n*; -inf: at the smallest count already, inf: not at the largest. `draws` [DRAWS] are those of log2 n*."""
+class Range:
+    """A number that may lie outside what was tried: draws of its lower and upper bound, equal where it is within.
 
-    value: float
-    low: float
-    high: float
-    draws: Array
+    `low` and `high` are the ends of the 95 % interval, `middle` the medians of both bounds: (v, v) for a value v.
+    """
+
+    least: Array
+    most: Array
+
+    @property
+    def low(self) -> float:
+        return _quantile(self.least, 0.025)
+
+    @property
+    def high(self) -> float:
+        return _quantile(self.most, 0.975)
+
+    @property
+    def middle(self) -> tuple[float, float]:
+        return _quantile(self.least, 0.5), _quantile(self.most, 0.5)
+
+    def __sub__(self, other: Range) -> Range:
+        return Range(self.least - other.most, self.most - other.least)
 
 
-def stabilised(success: Array, episodes: float) -> Array:
-    """Success rates over `episodes` each, on the scale on which their binomial noise has one size, 1 / (4 m)."""
+def stabilised(success: Array, episodes: Array) -> Array:
+    """Success rates over so many `episodes`, on the scale on which their binomial noise has one size, 1 / (4 m)."""
     return np.arcsin(np.sqrt((success * episodes + 3 / 8) / (episodes + 3 / 4)))
 
 
-def success_of(y: Array, episodes: float) -> Array:
-    """Back from `stabilised`, within 0 and 1."""
-    inner = np.sin(np.clip(y, 0, np.pi / 2)) ** 2
-    return np.clip((inner * (episodes + 3 / 4) - 3 / 8) / episodes, 0, 1)
+def success_of(y: Array) -> Array:
+    """The success rate whose estimates scatter around `y`, within 0 and 1."""
+    return np.sin(np.clip(y, 0, np.pi / 2)) ** 2
 
 
 def centre(values: Array, least: float = 0.0) -> Centre:
@@ -82,19 +98,10 @@ def centre(values: Array, least: float = 0.0) -> Centre:
     return Centre(value, max(variance, least / seeds), kept - 1, seeds)
 
 
-def reach(x: Array, curve: list[Centre], level: Centre) -> Crossing:
-    """Where the curve through `curve` [K] at x [K] = log2 n (rising) first reaches `level`; an interval of 95 %."""
-    at = np.linspace(x[0], x[-1], GRID)
-    return crossing(first(at, rising(curves(x, curve, at)), levels(level)))
-
-
-def crossing(draws: Array) -> Crossing:
-    """Median and 95 % interval of draws that may be infinite; what is not a number widens the interval on both sides."""
-    lost = np.isnan(draws)
-    low, high = np.where(lost, -np.inf, draws), np.where(lost, np.inf, draws)
-    ends = (np.quantile(draws_, q, method="inverted_cdf") for draws_, q in ((low, 0.025), (high, 0.975)))
-    middle = np.nan if lost.mean() > 0.5 else np.quantile(draws[~lost], 0.5, method="inverted_cdf")
-    return Crossing(float(middle), *map(float, ends), draws)
+def reach(at: Array, draws: Array, level: Array) -> Range:
+    """log2 n*: where the draws [D, G] of a curve over `at` [G] first reach the draws [D] of a level."""
+    found = first(at, draws, level)
+    return Range(np.where(found == np.inf, at[-1], found), np.where(found == -np.inf, at[0], found))
 
 
 def levels(level: Centre) -> Array:
@@ -104,21 +111,29 @@ def levels(level: Centre) -> Array:
     return level.value + np.sqrt(level.variance) * _generator(0).standard_t(level.freedom, DRAWS)
 
 
-def curves(x: Array, curve: list[Centre], at: Array) -> Array:
-    """[DRAWS, G] of the curve at `at` [G]. The random numbers are the same for all data: equal in, equal out, and
-    whatever shifts the points shifts every draw."""
+def grid(x: Array) -> Array:
+    """[GRID] between the smallest and the largest x."""
+    return np.linspace(x.min(), x.max(), GRID)
+
+
+def curves(x: Array, curve: Sequence[Centre], stream: int = 1) -> Array:
+    """[DRAWS, GRID]: monotone draws of the curve through the points `curve` [K] at x [K], over `grid(x)`.
+
+    The random numbers of a stream are the same for all data: what shifts all points shifts every draw with them. Two
+    curves are independent if their streams differ.
+    """
+    rng, at = _generator(stream), grid(x)
     seeds = np.array([point.seeds for point in curve], np.float64)
     y = np.array([point.value for point in curve])
     middle, scale = y.mean(), y.std() or 1.0
-    length, amplitude, noise = (cell[:, None] for cell in _hyper_parameters(x, (y - middle) / scale, curve, scale))
-    rng = _generator(1)
+    length, amplitude, noise = (cell[:, None] for cell in _hyper_parameters(x, (y - middle) / scale, curve, scale, rng))
     z, w = rng.standard_normal((DRAWS, len(x) + len(at))), rng.standard_normal((DRAWS, len(x)))
     out = np.empty((DRAWS, len(at)))
     for one in np.unique(length):
         now = length[:, 0] == one
         variances = np.square(noise[now]) / seeds
         out[now] = condition(x, (y - middle) / scale, variances, at, one, amplitude[now], z[now], w[now])
-    return middle + scale * out
+    return rising(middle + scale * out)
 
 
 def condition(
@@ -126,8 +141,8 @@ def condition(
 ) -> Array:
     """Draws [D, G] at `at` from the process of mean zero, given y [K] at x with noise variances [D, K].
 
-    Matheron's rule: a draw from the prior is corrected by what it missed. amplitude is [D, 1]; z [D, K + G] and w [D, K]
-    are standard normal.
+    Matheron's rule: a draw from the prior is corrected by what it missed. amplitude is [D, 1]; z [D, K + G] and w
+    [D, K] are standard normal.
     """
     both = np.concatenate([x, at])
     values, vectors = np.linalg.eigh(rbf(both, both, length))
@@ -177,9 +192,11 @@ def first(at: Array, draws: Array, level: Array) -> Array:
     return np.where(above.any(1), np.where(i == 0, -np.inf, found), np.inf)
 
 
-def _hyper_parameters(x: Array, y: Array, curve: list[Centre], scale: float) -> tuple[Array, Array, Array]:
+def _hyper_parameters(
+    x: Array, y: Array, curve: Sequence[Centre], scale: float, rng: np.random.Generator
+) -> tuple[Array, Array, Array]:
     """(l, a, s), each [DRAWS], as often as the evidence on the grid says; y in standard deviations."""
-    length, amplitude, noise = (grid.ravel() for grid in np.meshgrid(LENGTHS, AMPLITUDES, NOISES, indexing="ij"))
+    length, amplitude, noise = (axis.ravel() for axis in np.meshgrid(LENGTHS, AMPLITUDES, NOISES, indexing="ij"))
     seeds = np.array([point.seeds for point in curve], np.float64)
     kernels = np.array([rbf(x, x, one) for one in LENGTHS]).repeat(len(AMPLITUDES) * len(NOISES), axis=0)
     covariance = np.square(amplitude)[:, None, None] * kernels
@@ -187,17 +204,21 @@ def _hyper_parameters(x: Array, y: Array, curve: list[Centre], scale: float) -> 
     evidence = log_evidence(y, covariance) + _evidence_of_spread(curve, noise * scale)
     share = np.exp(evidence - evidence.max()).cumsum()
     cells = np.searchsorted(share / share[-1], (np.arange(DRAWS) + 0.5) / DRAWS)
-    cells = _generator(2).permutation(cells)
+    cells = rng.permutation(cells)
     return length[cells], amplitude[cells], noise[cells]
 
 
-def _evidence_of_spread(curve: list[Centre], noise: Array) -> Array:
+def _evidence_of_spread(curve: Sequence[Centre], noise: Array) -> Array:
     """log chi2 density of the seeds' pooled spread, given each s of `noise`, up to a constant."""
     freedom = sum(point.freedom for point in curve)
     if freedom == 0:
         return np.zeros_like(noise)
     spread = sum(point.freedom * point.variance * point.seeds for point in curve) / freedom
     return -freedom * (np.log(noise) + spread / (2 * np.square(noise)))
+
+
+def _quantile(draws: Array, q: float) -> float:
+    return float(np.quantile(draws, q, method="inverted_cdf"))  # of infinities too: no interpolation
 
 
 def _generator(stream: int) -> np.random.Generator:

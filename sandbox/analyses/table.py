@@ -24,7 +24,10 @@ from sandbox.analyses._arms import ORACLE, PLAIN, RANDOM, Arm, Run, by_env
 
 LABELS = ("actions", "states", "rewards", "terminations")
 SHARED = ("steps", "world", "learner", "evaluation", "device")  # what arms must have in common to be compared
-HEADER = ("env", "agent", "runs", "success", "return", "score", "steps", "labels", "rewards seen", "CPU s", "joules")
+HEADER = (
+    "env", "agent", "runs", "success", "return", "score", "steps", "labels", "rewards seen",
+    "terminations seen", "CPU s", "joules",
+)  # fmt: skip
 
 
 def analyse(runs: Sequence[Run], folder: Path) -> Path:
@@ -44,7 +47,7 @@ def rows(runs: Sequence[Run]) -> list[dict[str, Any]]:
     and null without any: steps, labels, cpu_seconds, seconds (wall) and joules are means per run.
     """
     envs = by_env(runs)
-    return [_row(arm, _ends(envs[arm.env])) for arm in chain.from_iterable(envs.values())]
+    return [_row(arm, references(envs[arm.env])) for arm in chain.from_iterable(envs.values())]
 
 
 def claims(runs: Sequence[Run], margin: float | None = None) -> list[dict[str, Any]]:
@@ -54,7 +57,7 @@ def claims(runs: Sequence[Run], margin: float | None = None) -> list[dict[str, A
     score where both have one, else success, else return. Paired by seed where both arms have the same seeds. `n` is
     the number of seeds of the smaller arm. No correction for the number of pairs is made.
     """
-    return [_claim(a, b, _ends(group), margin) for group in by_env(runs).values() for a, b in _pairs(group)]
+    return [_claim(a, b, references(group), margin) for group in by_env(runs).values() for a, b in _pairs(group)]
 
 
 def markdown(lines: Sequence[dict[str, Any]], said: Sequence[dict[str, Any]]) -> str:
@@ -70,13 +73,14 @@ def _cells(row: dict[str, Any]) -> list[str]:
     """A row's cells for people."""
     told = row["labels"] and row["labels"]["actions"] + row["labels"]["states"]
     numbers = [_format.bracket(row[metric]) for metric in ("success", "return", "score")]
-    counts = [row["steps"], told, row["labels"] and row["labels"]["rewards"], row["cpu_seconds"]]
+    seen = [row["labels"] and row["labels"][kind] for kind in ("rewards", "terminations")]
+    counts = [row["steps"], told, *seen, row["cpu_seconds"]]
     names = [row["env"], row["agent"], _format.runs(row)]
     return [*names, *numbers, *map(_format.count, counts), _format.joules(row["joules"])]
 
 
 def _row(arm: Arm, ends: tuple[float, float] | None) -> dict[str, Any]:
-    values = {metric: _values(arm, metric, ends) for metric in ("success", "return", "score")}
+    values = {metric: values_of(arm, metric, ends) for metric in ("success", "return", "score")}
     results, n = arm.results, len(arm.done)
     spent = energy.add_joules([result["cost"]["joules"] for result in results])
     return {
@@ -109,7 +113,7 @@ def _summary(scores: np.ndarray | None) -> dict[str, float | None] | None:
     return {"iqm": result.value, "mean": float(scores.mean()), "low": result.low, "high": result.high}
 
 
-def _ends(group: Sequence[Arm]) -> tuple[float, float] | None:
+def references(group: Sequence[Arm]) -> tuple[float, float] | None:
     """(mean return of random, of oracle) in one environment; None unless both are there and the oracle is above."""
     means = {arm.agent: scores.mean() for arm in group if (scores := arm.scores("return")) is not None}
     if RANDOM not in means or ORACLE not in means or not means[ORACLE] > means[RANDOM]:
@@ -117,7 +121,7 @@ def _ends(group: Sequence[Arm]) -> tuple[float, float] | None:
     return float(means[RANDOM]), float(means[ORACLE])
 
 
-def _values(arm: Arm, metric: str, ends: tuple[float, float] | None) -> np.ndarray | None:
+def values_of(arm: Arm, metric: str, ends: tuple[float, float] | None) -> np.ndarray | None:
     """[runs] of "success", "return" or "score"."""
     if metric != "score":
         return arm.scores(metric)
@@ -154,7 +158,7 @@ def _claim(a: Arm, b: Arm, ends: tuple[float, float] | None, margin: float | Non
 def _common(a: Arm, b: Arm, ends: tuple[float, float] | None) -> tuple[str, np.ndarray, np.ndarray]:
     """The first of score, success, return that both arms have, and its values."""
     for metric in ("score", "success", "return"):
-        x, y = _values(a, metric, ends), _values(b, metric, ends)
+        x, y = values_of(a, metric, ends), values_of(b, metric, ends)
         if x is not None and y is not None:
             return metric, x, y
     raise ValueError(f"{a.agent} and {b.agent} share no metric in {a.env}")
@@ -162,15 +166,22 @@ def _common(a: Arm, b: Arm, ends: tuple[float, float] | None) -> tuple[str, np.n
 
 def _text(a: Arm, b: Arm, metric: str, result: statistics.Estimate, margin: float | None) -> str:
     """The verdict with its metric and everything that makes the two arms less than comparable."""
-    for arm in (a, b):
-        if len(set(arm.seeds)) < len(arm.seeds):
-            return f"{a.agent} against {b.agent}: no winner named, {arm.agent} has a seed twice (settings differ)"
+    twice = seed_twice(a, b)
+    if twice:
+        return f"{a.agent} against {b.agent}: no winner named, {twice}"
+    return "; ".join([f"{metric}: {statistics.verdict(a.agent, b.agent, result, margin)}", *doubts(a, b)])
+
+
+def seed_twice(*group: Arm) -> str:
+    """Which arm holds runs of several settings, so that it is no arm; "" if none does."""
+    found = [arm.agent for arm in group if len(set(arm.seeds)) < len(arm.seeds)]
+    return f"{found[0]} has a seed twice (settings differ)" if found else ""
+
+
+def doubts(*group: Arm) -> list[str]:
+    """Failed runs and unlike settings, which a sentence about these arms must name."""
     notes = [
-        f"{arm.failed} failed run{'s' if arm.failed > 1 else ''} of {arm.agent} left out"
-        for arm in (a, b)
-        if arm.failed
+        f"{arm.failed} failed run{'s' if arm.failed > 1 else ''} of {arm.agent} left out" for arm in group if arm.failed
     ]
-    unlike = [key for key in SHARED if a.setting(key) != b.setting(key)]
-    if unlike:
-        notes.append(f"not the same {', '.join(unlike)}")
-    return "; ".join([f"{metric}: {statistics.verdict(a.agent, b.agent, result, margin)}", *notes])
+    unlike = [key for key in SHARED if len({frozenset(arm.setting(key)) for arm in group}) > 1]
+    return [*notes, f"not the same {', '.join(unlike)}"] if unlike else notes

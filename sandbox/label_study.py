@@ -1,0 +1,58 @@
+"""The study behind `sandbox labels`: what is told, at every power of two of labels, beside what is not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from sandbox.analyses.crossing import MIN_COUNTS
+from sandbox.config import Study, build, override
+from sandbox.errors import UsageError
+from sandbox.spec import AgentSpec, Part, parse_agent
+
+
+def label_study(
+    env: str,
+    supervised: Sequence[str],
+    self_taught: Sequence[str],
+    least: int,
+    most: int,
+    seeds: int,
+    steps: int,
+    sets: Sequence[str],
+) -> Study:
+    """random, oracle, the self-taught arms, and the supervised ones at every power of two between `least` and `most`.
+
+    A self-taught arm with a supervised part learns from labels in the end: it is taken at each of these too.
+
+    Raises:
+        UsageError: fewer than three powers of two, a supervised arm that is told nothing, or an arm that is not right.
+    """
+    counts = [2**k for k in range(1, 24) if least <= 2**k <= most]
+    if len(counts) < MIN_COUNTS:
+        raise UsageError(
+            f"--min-labels {least} --max-labels {most}: a curve needs {MIN_COUNTS} powers of two between these, "
+            f"and there are {len(counts)}; e.g. --min-labels 32 --max-labels 8192"
+        )
+    for agent in supervised:
+        if not _is_told(parse_agent(agent)):
+            raise UsageError(f"--supervised {agent}: no part of it is told labels; see `sandbox list supervised`")
+    arms = [name for agent in [*self_taught, *supervised] for name in with_labels(parse_agent(agent), counts)]
+    agents = ["random", "oracle", *dict.fromkeys(arms)]
+    data = {"name": "labels", "agents": agents, "envs": [env], "seeds": seeds, "steps": steps}
+    return build(Study, override(data, sets), "the command line")
+
+
+def with_labels(spec: AgentSpec, counts: Iterable[int]) -> list[str]:
+    """The agent's names with each number of labels; its own name alone where no part is told any."""
+    if not _is_told(spec):
+        return [str(spec)]
+    return [str(AgentSpec(_told(spec.base, n), tuple(_told(part, n) for part in spec.parts))) for n in counts]
+
+
+def _is_told(spec: AgentSpec) -> bool:
+    return any(part.kind == "supervised" for part in spec.elements)
+
+
+def _told(part: Part, n: int) -> Part:
+    return replace(part, options=part.options | {"labels": n}) if part.kind == "supervised" else part
