@@ -4,18 +4,18 @@ A point is the IQM over the seeds of one label count, the same statistic as ever
 posterior, made monotone (more labels do not hurt), are crossed with draws of the level; n* is the median of the
 crossings, its interval their quantiles. The evidence of the hyper-parameters is averaged over, not maximised.
 
-    y(n)   = arcsin sqrt((k + 3/8) / (m + 3/4))        k of m episodes solved: noise of one size at every success rate
+    y_k    = arcsin sqrt((k + 3/8) / (m + 3/4))      k of m episodes solved: noise of one size at every success rate
     y_k    ~ GP(mean(y), a^2 exp(-(x - x')^2 / (2 l^2)) + s^2/S_k),   x = log2 n,  S_k seeds
-    s^2    : seen in the seeds' spread v too (Winsorised variance of an IQM, d degrees of freedom), d v / s^2 ~ chi2(d)
-    level  = IQM + standard error * t,  t of Student with as many degrees of freedom
+    s^2    : seen in the seeds' spread v too (S/(S-1) x bootstrap variance of an IQM, d = S - 1), d v / s^2 ~ chi2(d)
+    level  = IQM + sqrt(v/S) t,   t of Student with S - 1 degrees of freedom
     n*     = smallest n with iso(curve)(n) >= level,   iso(y)_i = max_{j <= i} min_{k >= i} mean(y_j..y_k)
 
 Source: the Gaussian process on log2 n with RBF and white noise is BabyAI's (Chevalier-Boisvert et al. 2019, section 4;
 `babyai/plotting.py`), the projection Lin & Dunson 2014, "Bayesian monotone regression using Gaussian process
-projection"; Anscombe 1948 for the transformation; Tukey & McLaughlin 1963 for the trimmed mean's standard error.
-Different here: BabyAI fits success itself, around a fixed level of 0.99, and needs at least five points on either side;
-the transformation makes white noise true at both ends, and the level may be another arm's, with its own doubt. A plain
-bootstrap over seeds would be too narrow at five of them (see `sandbox.statistics`).
+projection"; Anscombe 1948 for the transformation; Matheron's rule as in Wilson et al. 2020, equation 6.
+Different here: BabyAI fits success itself around a fixed level of 0.99, maximises the evidence and needs five points on
+either side; the transformation makes white noise true at both ends, and the level may be another arm's, with its own
+doubt. A plain bootstrap over seeds is too narrow at five of them (see `sandbox.statistics`), which S/(S-1) and t mend.
 """
 
 from __future__ import annotations
@@ -26,18 +26,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from sandbox import statistics
+
 Array = NDArray[np.float64]
 
 LENGTHS = 2.0 ** np.arange(0.0, 3.5, 0.5)  # l, in octaves
-AMPLITUDES = 2.0 ** np.arange(-1.0, 3.0)  # a, in standard deviations of the points
+AMPLITUDES = 2.0 ** np.arange(-3.0, 3.0)  # a, in standard deviations of all seeds' values
 NOISES = np.geomspace(1e-3, 3, 30)  # s, likewise
-GRID = 65  # values of n at which a curve is drawn; linear in between
+GRID = 33  # values of n at which a curve is drawn; linear in between
 DRAWS = 2000
 
 
 @dataclass(frozen=True)
 class Centre:
-    """IQM of some seeds: its value, squared standard error and degrees of freedom (0 and 0 for one seed)."""
+    """IQM of some seeds: its value, squared standard error, and degrees of freedom (0 for one seed)."""
 
     value: float
     variance: float
@@ -82,20 +84,17 @@ def success_of(y: Array) -> Array:
 
 
 def centre(values: Array, least: float = 0.0) -> Centre:
-    """The IQM of [S] seeds and how well it is known: Winsorised variance (S - 1) / (h (h - 1)), h = seeds kept.
+    """The IQM of [S] seeds and how well it is known: S / (S - 1) times the variance of 2,000 bootstrap draws.
 
     `least` is the variance that a seed has at least, that of its evaluation's own noise: five seeds that all solve 100
     of 100 episodes do not prove a success rate of one.
     """
-    ordered, seeds = np.sort(values), len(values)
-    cut = seeds // 4
-    kept = seeds - 2 * cut
-    value = float(ordered[cut : seeds - cut].mean())
-    if kept < 2:
-        return Centre(value, 0.0, 0, seeds)
-    winsorised = np.clip(ordered, ordered[cut], ordered[seeds - 1 - cut])
-    variance = float(winsorised.var(ddof=1)) * (seeds - 1) / (kept * (kept - 1))
-    return Centre(value, max(variance, least / seeds), kept - 1, seeds)
+    seeds = len(values)
+    if seeds == 1:
+        return Centre(float(values[0]), 0.0, 0, 1)
+    drawn = values[_generator(0).integers(seeds, size=(DRAWS, seeds))]
+    variance = float(statistics.iqm(drawn, axis=1).var()) * seeds / (seeds - 1)
+    return Centre(float(statistics.iqm(values)), max(variance, least / seeds), seeds - 1, seeds)
 
 
 def reach(at: Array, draws: Array, level: Array) -> Range:
@@ -108,7 +107,7 @@ def levels(level: Centre) -> Array:
     """[DRAWS] of a level; one seed, or a level that is set, is taken as known."""
     if level.freedom == 0:
         return np.full(DRAWS, level.value)
-    return level.value + np.sqrt(level.variance) * _generator(0).standard_t(level.freedom, DRAWS)
+    return level.value + np.sqrt(level.variance) * _generator(1).standard_t(level.freedom, DRAWS)
 
 
 def grid(x: Array) -> Array:
@@ -116,16 +115,16 @@ def grid(x: Array) -> Array:
     return np.linspace(x.min(), x.max(), GRID)
 
 
-def curves(x: Array, curve: Sequence[Centre], stream: int = 1) -> Array:
+def curves(x: Array, curve: Sequence[Centre], stream: int = 2) -> Array:
     """[DRAWS, GRID]: monotone draws of the curve through the points `curve` [K] at x [K], over `grid(x)`.
 
-    The random numbers of a stream are the same for all data: what shifts all points shifts every draw with them. Two
+    The random numbers of a stream (2 and up) are the same for all data: what shifts all points shifts every draw. Two
     curves are independent if their streams differ.
     """
     rng, at = _generator(stream), grid(x)
     seeds = np.array([point.seeds for point in curve], np.float64)
     y = np.array([point.value for point in curve])
-    middle, scale = y.mean(), y.std() or 1.0
+    middle, scale = y.mean(), float(np.sqrt(y.var() + _spread(curve)[0])) or 1.0
     length, amplitude, noise = (cell[:, None] for cell in _hyper_parameters(x, (y - middle) / scale, curve, scale, rng))
     z, w = rng.standard_normal((DRAWS, len(x) + len(at))), rng.standard_normal((DRAWS, len(x)))
     out = np.empty((DRAWS, len(at)))
@@ -195,7 +194,7 @@ def first(at: Array, draws: Array, level: Array) -> Array:
 def _hyper_parameters(
     x: Array, y: Array, curve: Sequence[Centre], scale: float, rng: np.random.Generator
 ) -> tuple[Array, Array, Array]:
-    """(l, a, s), each [DRAWS], as often as the evidence on the grid says; y in standard deviations."""
+    """(l, a, s), each [DRAWS], as often as the evidence on the grid says; y as `curves` scales it."""
     length, amplitude, noise = (axis.ravel() for axis in np.meshgrid(LENGTHS, AMPLITUDES, NOISES, indexing="ij"))
     seeds = np.array([point.seeds for point in curve], np.float64)
     kernels = np.array([rbf(x, x, one) for one in LENGTHS]).repeat(len(AMPLITUDES) * len(NOISES), axis=0)
@@ -210,11 +209,14 @@ def _hyper_parameters(
 
 def _evidence_of_spread(curve: Sequence[Centre], noise: Array) -> Array:
     """log chi2 density of the seeds' pooled spread, given each s of `noise`, up to a constant."""
-    freedom = sum(point.freedom for point in curve)
-    if freedom == 0:
-        return np.zeros_like(noise)
-    spread = sum(point.freedom * point.variance * point.seeds for point in curve) / freedom
+    spread, freedom = _spread(curve)
     return -freedom * (np.log(noise) + spread / (2 * np.square(noise)))
+
+
+def _spread(curve: Sequence[Centre]) -> tuple[float, int]:
+    """(v, d): the variance of one seed, pooled over the points, and its degrees of freedom."""
+    freedom = sum(point.freedom for point in curve)
+    return sum(point.freedom * point.variance * point.seeds for point in curve) / max(freedom, 1), freedom
 
 
 def _quantile(draws: Array, q: float) -> float:
@@ -222,4 +224,4 @@ def _quantile(draws: Array, q: float) -> float:
 
 
 def _generator(stream: int) -> np.random.Generator:
-    return np.random.Generator(np.random.PCG64([2018, stream]))
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence([2018, stream])))

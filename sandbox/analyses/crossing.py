@@ -194,7 +194,7 @@ def _curves(world: World) -> list[Curve]:
         x = np.log2([_count(arm) for arm in members])
         if len(np.unique(x)) >= MIN_COUNTS:
             points = tuple(_centre(world, arm) for arm in members)
-            draws = _label_curve.curves(x, points, stream=len(found) + 1)
+            draws = _label_curve.curves(x, points, stream=len(found) + 2)
             found.append(Curve(name, tuple(members), x, points, draws))
     return found
 
@@ -279,7 +279,7 @@ def _reach(curve: Curve, level: Level) -> Range:
 
 def _worth(world: World, curve: Curve, level: Level, found: Range) -> str:
     """What may be said of n*, without the number of seeds."""
-    least, most = f"less than {_number(curve.x[0])}", f"more than {_number(curve.x[-1])}"
+    least, most = f"less than {2 ** curve.x[0]:,.0f}", f"more than {2 ** curve.x[-1]:,.0f}"
     low, high = (
         (least if found.low == -np.inf else _number(found.low)),
         (most if found.high == np.inf else _number(found.high)),
