@@ -28,6 +28,7 @@ from envs import vector
 from sandbox import errors, main_job, registry, runs, spec
 from sandbox.cli import app
 from sandbox.config import Experiment, Study, load_study
+from sandbox.label_study import label_study
 from studies import methods
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -120,6 +121,10 @@ def test_command_is_right(page: str, folder: str, line: str, monkeypatch: pytest
     if verb == "compare":
         names = ("agents", "envs", "seeds", "steps", "sets", "plugins")
         study = main_job.study(*(given[name] for name in names))
+        agents, envs = [one.agent for one in study.experiments()], study.envs
+    if verb == "labels":
+        names = ("env", "supervised", "self_taught", "least", "most", "seeds", "steps", "sets")
+        study = label_study(*(given[name] for name in names))
         agents, envs = [one.agent for one in study.experiments()], study.envs
     if verb == "batch":
         load_study(given["file"], given["sets"])

@@ -22,7 +22,7 @@ import numpy as np
 
 from sandbox import statistics
 from sandbox.analyses import _format, _label_curve
-from sandbox.analyses._arms import PLAIN, RANDOM, Arm, Run, by_env
+from sandbox.analyses._arms import RANDOM, Arm, Run, by_env
 from sandbox.analyses._label_curve import Array, Centre, Range
 from sandbox.analyses.table import LABELS, doubts, references, seed_twice, values_of
 from sandbox.registry import names
@@ -223,7 +223,7 @@ def _taught_itself(curve: Curve) -> bool:
     """A supervised base beside an objective: the encoder comes from unlabelled experience."""
     agent = curve.arms[0]
     parts = {part.partition(":")[0] for part in re.split(r"\+(?=[a-z_])", agent.agent)}
-    return agent.base != PLAIN and bool(parts & set(names("objectives")))
+    return agent.base in names("supervised") and bool(parts & set(names("objectives")))
 
 
 # ---------------------------------------------------------------------- numbers and sentences
@@ -246,7 +246,7 @@ def _crossing(world: World, curve: Curve, level: Level) -> dict[str, Any]:
         "smallest": 2 ** curve.x[0],
         "largest": 2 ** curve.x[-1],
         "n": n,
-        "text": _doubtful(arms, n)
+        "text": _doubtful(world, curve, level, arms, n)
         or f"{_worth(world, curve, level, found)} ({n} seeds{_notes(arms)}{_idle(world, level)})",
     }
 
@@ -269,7 +269,7 @@ def _ratio(world: World, a: Curve, b: Curve, level: Level) -> dict[str, Any]:
         "low": _power(found.low) if n > 1 else None,
         "high": _power(found.high) if n > 1 else None,
         "n": n,
-        "text": _doubtful(arms, n) or f"{text} ({n} seeds{_notes(arms)})",
+        "text": _doubtful(world, a, level, arms, n) or f"{text} ({n} seeds{_notes(arms)})",
     }
 
 
@@ -281,8 +281,8 @@ def _worth(world: World, curve: Curve, level: Level, found: Range) -> str:
     """What may be said of n*, without the number of seeds."""
     least, most = f"less than {2 ** curve.x[0]:,.0f}", f"more than {2 ** curve.x[-1]:,.0f}"
     low, high = (
-        (least if found.low == -np.inf else _number(found.low)),
-        (most if found.high == np.inf else _number(found.high)),
+        least if found.low == -np.inf else _number(found.low),
+        most if found.high == np.inf else _number(found.high),
     )
     subject = f"{level.arm.agent} without labels is worth" if level.arm else f"{world.metric} {level.value:g} takes"
     of = f"{curve.kind} of {curve.name} on {world.env}"
@@ -296,7 +296,7 @@ def _worth(world: World, curve: Curve, level: Level, found: Range) -> str:
 
 
 def _times(found: Range) -> str:
-    low, high = (f"{2**end:.2g}" if np.isfinite(end) else "unknown" for end in (found.low, found.high))
+    low, high = (f"{2**end:.2g}" if np.isfinite(end) else "open" for end in (found.low, found.high))
     same = ", no evidence of a difference," if found.low <= 0 <= found.high else ""
     if found.middle[0] == found.middle[1]:
         return f"{2 ** found.middle[0]:.2g} [{low}, {high}] times{same}"
@@ -305,14 +305,13 @@ def _times(found: Range) -> str:
     return f"at most {high} times{same}" if np.isfinite(found.high) else "an unknown multiple (no evidence) of"
 
 
-def _doubtful(arms: Sequence[Arm], n: int) -> str:
+def _doubtful(world: World, curve: Curve, level: Level, arms: Sequence[Arm], n: int) -> str:
     """The sentence that names no number, where none may be named."""
-    twice = seed_twice(*arms)
-    who = f"{family(arms[-1].agent)} against {family(arms[0].agent)} on {arms[0].env}"
+    subject = level.arm.agent if level.arm else f"{world.metric} {level.value:g}"
+    who, twice = f"{subject} against {curve.name} on {world.env}", seed_twice(*arms)
     if twice:
         return f"{who}: no winner named, {twice}"
-    seeds = f"{n} seed{'s' if n > 1 else ''}"
-    return f"{who}, {seeds}: no winner named" if n < statistics.MIN_SEEDS else ""
+    return f"{who}, {n} seed{'s' if n > 1 else ''}: no winner named" if n < statistics.MIN_SEEDS else ""
 
 
 def _notes(arms: Sequence[Arm]) -> str:

@@ -14,7 +14,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sandbox import report
 from sandbox.analyses import _label_curve as lc
 from sandbox.analyses import crossing
 from sandbox.analyses._label_curve import Centre
@@ -287,6 +286,11 @@ def test_under_five_seeds_no_winner_is_named(seeds: int) -> None:
     assert text == few == f"ppo against bc on World-v0, {seeds} seed{'s' if seeds > 1 else ''}: no winner named"
 
 
+def test_under_five_seeds_a_level_is_not_named_either() -> None:
+    (text,) = said(supervised(4), level=0.9)
+    assert text == "success 0.9 against bc on World-v0, 4 seeds: no winner named"
+
+
 def test_a_seed_that_occurs_twice_names_no_winner() -> None:
     (text,) = said([*supervised(), *arm("ppo", 0.5), FakeRun("ppo", 0, 0.4, steps=2000)])
     assert text.endswith("no winner named, ppo has a seed twice (settings differ)")
@@ -409,11 +413,6 @@ def test_a_study_from_end_to_end(sandbox: Callable[..., Any], tmp_path: Path, sm
     assert json.loads(again.out) == json.loads((out / "crossing.json").read_text())
     assert sandbox("report", "out").code == 0
     assert "## Crossing\n\n### DeepSea-v0" in (out / "report" / "report.md").read_text()
-
-
-def test_a_report_without_a_crossing_has_no_such_section(sandbox: Callable[..., Any], small: list[str]) -> None:
-    assert sandbox("train", "random", "--env", "DeepSea-v0", *small, "--out", "out").code == 0
-    assert "Crossing" not in (report.build(Path("out")) / "report.md").read_text()
 
 
 def test_a_dry_run_runs_nothing(sandbox: Callable[..., Any], tmp_path: Path) -> None:
