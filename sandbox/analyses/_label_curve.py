@@ -15,7 +15,10 @@ Source: the Gaussian process on log2 n with RBF and white noise is BabyAI's (Che
 projection"; Anscombe 1948 for the transformation; Matheron's rule as in Wilson et al. 2020, equation 6.
 Different here: BabyAI fits success itself around a fixed level of 0.99, maximises the evidence and needs five points on
 either side; the transformation makes white noise true at both ends, and the level may be another arm's, with its own
-doubt. A plain bootstrap over seeds is too narrow at five of them (see `sandbox.statistics`), which S/(S-1) and t mend.
+doubt. A plain bootstrap over seeds is too narrow at five of them (see `sandbox.statistics`), which S/(S-1) and t mend:
+of 200 simulated studies the 95 % interval of n* holds the truth in 0.99 (5 seeds, binomial noise; median width 0.6
+octaves), 0.98 (5 seeds of unlike skill; 1.3), 0.965 and 0.98 (10 seeds, likewise; 0.3 and 0.8), by
+`python -m studies.crossing_coverage`.
 """
 
 from __future__ import annotations
