@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from sandbox.analyses import crossing
 from sandbox.analyses._arms import env_name
 from sandbox.config import Experiment, to_dict
 from sandbox.errors import SandboxError
@@ -83,8 +84,22 @@ def result(root: Path, planned: Sequence[Batch]) -> dict[str, Any]:
         "versions": made[0] if made else versions(),
         "commits": sorted({str(one["commit"]) for one in made}),
         "arms": rows,
+        "crossings": crossings([one for arm in arms for _, one in arm if finished(one)]),
         "claims": _label_claims.judge(rows),
     }
+
+
+def crossings(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """n* of every supervised curve at the level of the main self-taught arm, and its ratios, a row for each world."""
+    return [
+        {"world": world.env, "sentences": [one["text"] for one in found], "found": found}
+        for world in crossing.worlds(runs)
+        if (found := [one for one in (*crossing.crossings(world), *crossing.ratios(world)) if _at_main_level(one)])
+    ]
+
+
+def _at_main_level(found: dict[str, Any]) -> bool:
+    return arm_name(found["self_taught"] or "") == _label_claims.SELF_TAUGHT
 
 
 def row_of(arm: Sequence[tuple[Experiment, Run]]) -> dict[str, Any]:
