@@ -22,6 +22,7 @@ _WORLDS: list[tuple[str, str, str, dict[str, Any]]] = [
         for _rooms in ("MultiRoom-N4-S5", "MultiRoom-N6")
         for _form, _how in (("", {}), ("-AlwaysOn", {"always_on": True}))
     ),
+    ("MarkovGrid-v0", "msa_grid", "MarkovGrid", {}),
     ("PixelGoal-v0", "pixel_goal", "PixelGoal", {}),
     ("PixelGoal-Noise-v0", "pixel_goal", "PixelGoal", {"noise": True}),
     ("SparseMountainCar-v0", "mountain_car", "MountainCar", {}),
