@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS := 1
 
 .PHONY: install demo test check bench clean study-sb3 study-deep-sea study-labels study-kill study-parity
-.PHONY: study-oracle study-time-to-solve study-how-far study-curiosity study-fly-hash
+.PHONY: study-oracle study-time-to-solve study-how-far study-curiosity study-fly-hash study-msa
 
 PIP = $(BIN)/pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
 
@@ -82,6 +82,10 @@ study-curiosity: install
 
 study-fly-hash: install
 	$(BIN)/python -m studies.fly_hash
+
+study-msa: install
+	$(BIN)/python -m studies.msa
+	$(BIN)/python -m studies.pages
 
 clean:
 	rm -rf $(VENV) $(PEERS) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,8 +1,8 @@
-"""MarkovGrid: an empty room seen through a noisy picture, in which the goal is not (the visual gridworld of Allen et al.
-2021, "Learning Markov state abstractions for deep reinforcement learning", section 6.1).
+"""MarkovGrid: an empty room seen through a noisy picture, in which the goal is not.
 
 x = G(one-hot(floor(3 (s + 0.5 + 0.05 e_1)))) + 0.01 e_2,  G a Gaussian of sigma 0.6 pixels cut at one, e ~ N(0, I)
 
+Source: Allen et al. 2021, "Learning Markov state abstractions for deep reinforcement learning", the visual gridworld.
 Code: camall3n/markov-state-abstractions with its submodule visgrid (`sensors.py`, `gridworld/gridworld.py`). Different
 here: a step's next picture is that of the following step, where theirs is drawn twice; and by default all copies have
 one goal, since nothing tells a learner which one its copy has.

@@ -101,7 +101,9 @@ class DQN:
         return actions.numpy()
 
     @torch.no_grad()
-    def store(self, obs: np.ndarray, actions: np.ndarray, rewards: np.ndarray, after: np.ndarray, ended: np.ndarray):  # type: ignore[no-untyped-def]
+    def store(
+        self, obs: np.ndarray, actions: np.ndarray, rewards: np.ndarray, after: np.ndarray, ended: np.ndarray
+    ) -> None:
         at, x = self.stored % CAPACITY, torch.cat([self._batch(obs), self._batch(after)], 1)
         self.before[:, at], self.after[:, at] = (x if self.train_phi else self.features(x)).unbind(1)
         self.actions[:, at], self.rewards[:, at] = torch.from_numpy(actions), torch.from_numpy(rewards)
@@ -144,7 +146,8 @@ def play(world: MarkovGrid, learner: Learner, episodes: int, seed: int) -> np.nd
     while (done < episodes).any():
         actions = learner.act(obs)
         next_obs, rewards, terminated, truncated, infos = world.step(actions)
-        learner.learn(obs, actions, rewards, infos.get("final_obs", next_obs), terminated)
+        reached: Any = infos.get("final_obs", next_obs)
+        learner.learn(obs, actions, rewards, reached, terminated)
         for s in np.flatnonzero((terminated | truncated) & (done < episodes)):
             returns[s, done[s]] = infos["episode"]["r"][s]
             done[s] += 1

@@ -3,8 +3,8 @@
 y_s = act(x_s W_s + b_s),  s = 1..S
 
 The sum of the S losses has as gradient of network s that of its own loss, and Adam works element by element, so that
-one Adam over the stacked weights is S Adams. With `half` the products with a picture (324 pixels) are taken in bfloat16
-(a third of the time where the processor has it); their weights, sums and everything else stay float32.
+one Adam over the stacked weights is S Adams. With `short` the products with a picture (324 pixels) are taken in
+bfloat16 (a third of the time where the processor has it); their weights, sums and everything else stay float32.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ class Tanh(torch.autograd.Function):
         return y
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         (y,) = ctx.saved_tensors
         return torch.ops.aten.tanh_backward(gradient, y)
 
 
 def tanh(x: Tensor) -> Tensor:
     """Elementwise."""
-    return Tanh.apply(x)  # type: ignore[no-untyped-call]
+    return Tanh.apply(x)
 
 
 class Nets(nn.Module):
@@ -52,7 +52,7 @@ class Nets(nn.Module):
         sizes: inputs, hidden units ..., outputs.
         hidden: activation between the layers.
         last: activation of the outputs, if any.
-        half: see above.
+        short: see above.
         generator: of the weights.
     """
 
@@ -63,11 +63,11 @@ class Nets(nn.Module):
         hidden: Activation,
         last: Activation | None = None,
         *,
-        half: bool = False,
+        short: bool = False,
         generator: torch.Generator,
     ) -> None:
         super().__init__()
-        self.hidden, self.last, self.half = hidden, last, half
+        self.hidden, self.last, self.short = hidden, last, short
         self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
         for n, m in zip(sizes, sizes[1:], strict=False):
             bound = n**-0.5
@@ -76,7 +76,7 @@ class Nets(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            if self.half and max(weight.shape[1:]) >= WIDE:
+            if self.short and max(weight.shape[1:]) >= WIDE:
                 x = torch.bmm(x.bfloat16(), weight.bfloat16()).float() + bias
             else:
                 x = torch.baddbmm(bias, x, weight)

@@ -10,7 +10,7 @@ Source: the paper's equations for L_inv and L_ratio, and the authors' code (cama
 * A random walk of 20,000 steps from (0, 0), never reset and without a goal; only its first half trains, the second
   feeds a log (and is not made here).
 * The blur runs over the whole array of pictures [t, row, column], so also over time: each training picture holds a
-  quarter of the brightness of the one before it and the one after, which the agent's pictures later do not
+  sixth of the brightness of the one before it and the one after, which the agent's pictures later do not
   (`over_time=False`: each picture by itself).
 * `updates` is 3,000 or 30,000, and 100 more.
 """
@@ -63,9 +63,9 @@ def walks(count: int, rng: np.random.Generator, *, steps: int = USED, over_time:
     return Walks(pictures, torch.from_numpy(actions[:steps].T.copy()))
 
 
-def new_phi(count: int, generator: torch.Generator, half: bool = False) -> Nets:
+def new_phi(count: int, generator: torch.Generator, short: bool = False) -> Nets:
     """324 -> 32 tanh -> 2 tanh."""
-    return Nets(count, (PIXELS, HIDDEN, LATENT), tanh, tanh, half=half, generator=generator)
+    return Nets(count, (PIXELS, HIDDEN, LATENT), tanh, tanh, short=short, generator=generator)
 
 
 class Reconstruction(torch.autograd.Function):
@@ -90,7 +90,7 @@ class Reconstruction(torch.autograd.Function):
         return losses
 
     @staticmethod
-    def backward(ctx: Any, outer: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, outer: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         h, weight, bias = (outer[:, None, None] * inner for inner in ctx.saved_tensors)
         return h, weight, bias, None
 
@@ -101,8 +101,8 @@ class Objective(torch.nn.Module):
     def __init__(self, name: str, count: int, generator: torch.Generator) -> None:
         super().__init__()
         self.name, self.generator = name, generator
-        half = has_bfloat16()
-        self.phi = new_phi(count, generator, half)
+        short = has_bfloat16()
+        self.phi = new_phi(count, generator, short)
         if name == "autoencoder":
             self.decoder = Nets(count, (LATENT, HIDDEN), tanh, tanh, generator=generator)
             self.screen = Nets(count, (HIDDEN, PIXELS), tanh, generator=generator)

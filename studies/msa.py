@@ -1,10 +1,10 @@
 """The Markov-state-abstraction gridworld: are the published rows ours too, and do mean and IQM disagree?
 
-Allen et al. 2021, "Learning Markov state abstractions for deep reinforcement learning", section 6.1, with the protocol
-of the authors' code. A seed is a goal in `MarkovGrid`, a representation (where it is learned: 20,000 free random steps
-of which 10,000 train it) and a double-DQN head on it for 100 episodes; its score is the mean return of the 100. The
-published scores are the same mean of each of 300 seeds, from the authors' files (studies/msa_published.json), and both
-get the same statistic. Many seeds are one tensor program (`_msa_nets`).
+Allen et al. 2021, "Learning Markov state abstractions for deep reinforcement learning", the visual gridworld, with
+the protocol of the authors' code. A seed is a goal in `MarkovGrid`, a representation (where it is learned: 20,000 free
+random steps of which 10,000 train it) and a double-DQN head on it for 100 episodes; its score is the mean return of the
+100. The published scores are the same mean of each of 300 seeds, from the authors' files (studies/msa_published.json),
+and both get the same statistic. Many seeds are one tensor program (`_msa_nets`).
 
     make study-msa                     goes on where the file of results ends
     python -m studies.msa --rounds 2   the first seeds of every row only
@@ -126,7 +126,7 @@ def table(runs: Sequence[dict[str, Any]], published: dict[str, list[float]]) -> 
         if not mine:
             continue
         ours, last = (np.concatenate([run[name] for run in mine]).tolist() for name in ("mean", "last"))
-        line = {"row": row.name, "updates": row.updates, "seeds": len(ours)}
+        line: dict[str, Any] = {"row": row.name, "updates": row.updates, "seeds": len(ours)}
         line |= {name: estimate(ours, name) for name in ("mean", "iqm")}
         line |= {"failed": float(np.mean(np.array(last) < FAILED))}
         line |= {"cpu_seconds_a_seed": sum(run["cpu_seconds"] for run in mine) / len(ours)}
@@ -162,15 +162,17 @@ def content(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {"rows": table(runs, published), "mean_against_iqm": claim, "runs": list(runs)}
 
 
-def save(out: Path, runs: Sequence[dict[str, Any]]) -> None:
-    from sandbox.runs import versions, write_json
+def save(out: Path, runs: Sequence[dict[str, Any]], versions: dict[str, Any]) -> None:
+    from sandbox.runs import write_json
 
     order = {name: i for i, name in enumerate(NAMED)}
     runs = sorted(runs, key=lambda run: (order[run["row"]], run["chunk"]))
-    write_json(out, {"command": "make study-msa", "versions": versions()} | content(runs))
+    write_json(out, {"command": "make study-msa", "versions": versions} | content(runs))
 
 
 def main() -> None:
+    from sandbox.runs import versions
+
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--rounds", type=int, default=SEEDS)
     parser.add_argument("--jobs", type=int, default=1)
@@ -178,6 +180,7 @@ def main() -> None:
     options = parser.parse_args()
     runs = json.loads(options.out.read_text("utf-8"))["runs"] if options.out.exists() else []
     done = {(run["row"], run["chunk"]) for run in runs}
+    made_by = versions()  # before the work: the source may change while it lasts
     todo = [job for job in plan(options.rounds) if job not in done]
     # glibc keeps freed memory: else the batch's pictures are paged in again at every update.
     os.environ |= {"OMP_NUM_THREADS": "1"} | dict.fromkeys(
@@ -187,7 +190,7 @@ def main() -> None:
         for i, future in enumerate(as_completed([pool.submit(run, *job) for job in todo])):
             one = future.result()
             runs.append(one)
-            save(options.out, runs)
+            save(options.out, runs, made_by)
             mean, seconds = np.mean(one["mean"]), one["cpu_seconds"]
             print(
                 f"{i + 1}/{len(todo)} {one['row']}, chunk {one['chunk']}: {mean:.2f} ({len(one['mean'])} seeds, "

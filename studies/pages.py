@@ -16,6 +16,7 @@ from typing import Any
 from sandbox.analyses import table
 from sandbox.runs import find_runs, read_json, write_json
 from studies._curiosity_page import curiosity
+from studies._msa_page import msa
 from studies._timed import SOLVED
 from studies.how_far import TASKS as HOW_FAR
 from studies.time_to_solve import TARGETS
@@ -232,6 +233,7 @@ PAGE: dict[str, tuple[str, Path, Callable[[dict[str, Any]], str]]] = {
     "deep_sea": ("DeepSea", RESULTS / "deep_sea.json", deep_sea),
     "curiosity": ("Which curiosity helps where", RESULTS / "curiosity.json", curiosity),
     "fly_hash": ("FlyHash beside random projections", RESULTS / "fly_hash.json", fly_hash),
+    "msa": ("Markov state abstractions: the published rows", RESULTS / "msa.json", msa),
     "time_to_solve": ("Time to solve", RESULTS / "time_to_solve.json", time_to_solve),
     "how_far": ("How far the default reaches", RESULTS / "how_far.json", how_far),
     "kill_resume": ("Killed and resumed", RESULTS / "kill_resume.json", resume),
