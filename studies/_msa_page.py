@@ -44,7 +44,8 @@ def msa(result: dict[str, Any]) -> str:
     both = result["mean_against_iqm"]
     return (
         SETTING.format(compared=sum("verdict" in row for row in result["rows"]))
-        + f"\n\n{markdown_table(names, rows, text_columns=1)}\n{BLUR}\n\nAutoencoder (30k) less end to end, by both statistics:\n\n"
+        + f"\n\n{markdown_table(names, rows, text_columns=1)}\n{BLUR}\n\n"
+        + "Autoencoder (30k) less end to end, by both statistics:\n\n"
         + claim("ours", both["ours"])
         + claim("published", both["published"])
     )
