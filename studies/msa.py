@@ -152,8 +152,9 @@ def disagreement(scores: dict[str, list[float]]) -> dict[str, Any] | None:
     if signs[0] == signs[1]:
         text = "mean and IQM agree" if all(sure) else "mean and IQM have the same sign, not both beyond doubt"
     else:
-        doubt = " and ".join(name for name, ok in zip(("mean", "IQM"), sure, strict=True) if not ok)
-        text = "mean and IQM disagree" + (f"; the interval of the {doubt} holds zero" if doubt else ", beyond doubt")
+        unsure = [name for name, ok in zip(("mean", "IQM"), sure, strict=True) if not ok]
+        doubt = f", but zero is in the interval of the {' and in that of the '.join(unsure)}"
+        text = "mean and IQM disagree" + (doubt if unsure else ", beyond doubt")
     return found | {"seeds": [len(one), len(other)], "text": text}
 
 
