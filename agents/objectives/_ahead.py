@@ -32,10 +32,16 @@ def ahead(rollout: Rollout, index: Index, k: int) -> Ahead:
 
 
 def mispaired(steps: Ahead) -> Ahead:
-    """Each s_t with what followed another of the minibatch: the negative control of every objective."""
-    order = torch.randperm(len(steps.reached)).to(steps.reached.device)
-    reached = steps.reached & steps.reached[order]
-    return steps._replace(next_obs=map_obs(lambda x: x[order], steps.next_obs), reached=reached)
+    """Each s_t with what followed others of the minibatch, another one at each step: the negative control.
+
+    No two views of a row belong together then, so that there is nothing to learn from sequences either.
+    """
+    m, k = steps.reached.shape
+    order = torch.stack([torch.randperm(m) for _ in range(k)], 1).to(steps.reached.device)
+    step = torch.arange(k, device=order.device)
+    reached = (steps.reached & steps.reached[order, step]).cummin(1).values
+    next_obs = map_obs(lambda x: x[order.to(x.device), step.to(x.device)], steps.next_obs)
+    return steps._replace(next_obs=next_obs, reached=reached)
 
 
 def _take(x: Tensor, flat: Tensor) -> Tensor:
