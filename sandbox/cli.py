@@ -212,6 +212,33 @@ def evaluate(
 
 
 @app.command()
+def probe(
+    paths: Annotated[list[Path], typer.Argument(metavar="RUN...", help="One run or several.")],
+    output: Output = Format.table,
+) -> None:
+    """What a linear reader finds of the world's true state in what runs have learned, beside four controls.
+
+    Example: `sandbox probe runs/MiniGrid-DoorKey-8x8-v0/ppo+inverse-1a2b3c4d/seed-0`
+    """
+    from sandbox import probe as probing
+
+    probing.show(paths, str(output))
+
+
+@app.command()
+def diagnose(
+    path: Annotated[Path, typer.Argument(metavar="RUN", help="A run.")], output: Output = Format.table
+) -> None:
+    """Whether a run's representation is healthy, collapsing or collapsed, against its untrained encoder.
+
+    Example: `sandbox diagnose runs/MiniGrid-DoorKey-8x8-v0/ppo+inverse-1a2b3c4d/seed-0`
+    """
+    from sandbox import diagnose as diagnosing
+
+    diagnosing.show(path, str(output))
+
+
+@app.command()
 def report(path: Annotated[Path, typer.Argument(help="A folder of runs.")], output: Output = Format.table) -> None:
     """Make the tables, the figure and the claims of all runs below PATH again.
 

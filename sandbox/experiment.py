@@ -34,6 +34,7 @@ from sandbox.errors import SandboxError, UsageError
 from sandbox.evaluate import Evaluation, Evaluator
 from sandbox.metrics import RunWriter
 from sandbox.plan import Plan, bonus_of, build, encoder_of, learner_kwargs, policy_kwargs
+from sandbox.representation import Watch, points
 from sandbox.runs import Run, write_json
 
 LEARN, WORLD, _EVALUATION, LABELS = range(4)  # streams of SeedSequence([seed, stream, boundary])
@@ -118,6 +119,7 @@ class Session:
         self.privileged: list[str] = []  # what parts were told that the agent cannot see
         self.spent = state["cost"] if state else None
         self.vec: GymnasiumVecEnv | None = None
+        self.watch: Watch | None = None
 
     def describe(self, command: str) -> None:
         """Configuration and command as text in TensorBoard."""
@@ -193,6 +195,7 @@ class Session:
         env = vector.make(world.id, plan_.copies, **pools)
         self.vec = GymnasiumVecEnv(env)
         model = self._new_model(self.vec)
+        self.watch = Watch(model, self.writer.warn) if model.objective else None
         self._show_labels(model, env)
         first = self._supervise_encoder(model)  # steps that labels took: the learner's count begins there
         rollouts = (experiment.steps - first) // plan_.per_rollout
@@ -209,7 +212,11 @@ class Session:
             self._restore(model, self.state)
         if model.num_timesteps < total:
             model.learn(total - model.num_timesteps, callback=boundary, reset_num_timesteps=False)
+            self.look_at_features(model)
+            self.logger.dump(model.num_timesteps)
             boundary.save()
+        if model.objective is not None:
+            self.writer.embedding("features", *points(model.policy.features_extractor, experiment.world))
         self.ledger |= {
             "rewards": model.num_timesteps - first - self._reward_free(model, first),
             "terminations": model.num_timesteps - first,
@@ -337,6 +344,11 @@ class Session:
 
     # -------------------------------------------------------------- measuring
 
+    def look_at_features(self, model: PPO) -> None:
+        """Where an objective shapes the encoder: is it collapsing?"""
+        for name, value in (self.watch(model) if self.watch else {}).items():
+            self.logger.record(f"representation/{name}", value)
+
     def evaluate(self, predictor: Any, steps: int) -> Evaluation:
         evaluation = self.evaluator(predictor)
         self.logger.record("eval/mean_reward", evaluation.mean_return)
@@ -418,6 +430,7 @@ class Boundary(BaseCallback):
         boundary = k % session.plan.interval == 0
         if not resumed:
             if k in self.due:
+                session.look_at_features(model)
                 session.evaluate(model, steps)
             if boundary and k > 0:
                 self.save()

@@ -23,6 +23,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from stable_baselines3.common.logger import KVWriter
 
 from sandbox.errors import CorruptFile
@@ -201,6 +202,18 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def _write_projector(folder: Path, tag: str, features: np.ndarray, columns: Mapping[str, np.ndarray]) -> None:
+    """The files that TensorBoard's projector reads (it takes no events); the one that names the others comes last."""
+    place = folder / "projector"
+    place.mkdir(exist_ok=True)
+    np.savetxt(place / "features.tsv", features, fmt="%.6g", delimiter="\t")
+    table = [list(columns), *([f"{value:g}" for value in row] for row in zip(*columns.values(), strict=True))]
+    (place / "labels.tsv").write_text("".join("\t".join(row) + "\n" for row in table), "utf-8")
+    named = {"tensor_name": tag, "tensor_path": "projector/features.tsv", "metadata_path": "projector/labels.tsv"}
+    fields = "".join(f"  {name}: {json.dumps(value)}\n" for name, value in named.items())
+    (folder / "projector_config.pbtxt").write_text(f"embeddings {{\n{fields}}}\n", "utf-8")
+
+
 # ---------------------------------------------------------------------- a run's writer
 
 
@@ -231,7 +244,7 @@ class RunWriter(KVWriter):
         self._purge_step = start["step"] + 1
         self._events: EventFile | None = None
         self._broken = False
-        self._warn = warn
+        self.warn = warn
 
     def position(self, step: int) -> dict[str, int]:
         """What a checkpoint at `step` keeps, so that a resumed writer goes on from here. On disk when it returns."""
@@ -258,6 +271,17 @@ class RunWriter(KVWriter):
         """
         self._show(lambda: _hparams(config, metrics), 0)
 
+    def embedding(self, tag: str, features: np.ndarray, columns: Mapping[str, np.ndarray]) -> None:
+        """Show points [M, D] in TensorBoard's projector, to be coloured by `columns` (two or more, each [M] numbers).
+
+        One set per run: a second call replaces it. Written as the plugin's own files, and not by `SummaryWriter`, whose
+        `add_embedding` writes the same ones, and an event file of its own that a resume would not know of.
+        """
+        try:
+            _write_projector(self.folder, tag, features, columns)
+        except OSError as error:
+            self.warn(f"no projector ({self.folder}): {error}; metrics.jsonl goes on")
+
     def _show(self, make: Callable[[], list[Summary]], step: int) -> None:
         if self._broken:
             return
@@ -267,7 +291,7 @@ class RunWriter(KVWriter):
             self._events.add(make(), int(step))
         except (OSError, ImportError) as error:
             self._broken = True  # a half-written record ends what readers see: nothing more may follow it
-            self._warn(f"no TensorBoard from here on ({self.folder}): {error}; metrics.jsonl goes on")
+            self.warn(f"no TensorBoard from here on ({self.folder}): {error}; metrics.jsonl goes on")
 
     def close(self) -> None:
         for rows in self._rows.values():

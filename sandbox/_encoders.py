@@ -1,0 +1,65 @@
+"""The encoder that a run has trained, from its newest checkpoint, and the same one untrained."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from gymnasium import spaces
+from torch import Tensor, nn
+
+from agents.learners._policy import MlpPolicy
+from agents.rollout import Obs, map_obs
+from sandbox import checkpoint
+from sandbox.errors import UsageError
+from sandbox.plan import Plan, policy_kwargs
+from sandbox.runs import Run
+
+Spaces = tuple[spaces.Space, spaces.Space]  # of one copy: observations, actions
+AT_ONCE = 1024  # frames
+
+
+def trained(run: Run, plan_: Plan, of: Spaces, warn: Callable[[str], None]) -> nn.Module:
+    """The run's encoder.
+
+    Raises:
+        UsageError: its agent has none, or there is no checkpoint yet.
+    """
+    if plan_.spec.base.kind == "reference":
+        raise UsageError(
+            f"{run.path}: {plan_.experiment.agent!r} learns no representation; give a run of another agent"
+        )
+    found = checkpoint.latest(run.checkpoints, warn)
+    if found is None:
+        raise UsageError(f"{run.path} has no checkpoint yet; `sandbox resume {run.path}` goes on with it")
+    encoder = untrained(plan_, of)
+    prefix = "features_extractor."
+    weights = {name: value for name, value in found[1]["policy"].items() if name.startswith(prefix)}
+    encoder.load_state_dict({name.removeprefix(prefix): value for name, value in weights.items()})
+    return encoder
+
+
+def untrained(plan_: Plan, of: Spaces, seed: int = 0) -> Any:
+    """The same architecture, with first weights as a run's policy has them."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return MlpPolicy(*of, lambda _progress: 1.0, **policy_kwargs(plan_)).features_extractor
+
+
+@torch.no_grad()
+def features(encoder: nn.Module, obs: Obs) -> Tensor:
+    """[M, *obs] -> [M, D], as the encoder acts and not as it trains, whichever it is about."""
+    mode = encoder.training
+    device = next((p.device for p in encoder.parameters()), torch.device("cpu"))
+    total = len(next(iter(obs.values())) if isinstance(obs, dict) else obs)
+    encoder.eval()
+    pieces = torch.arange(total).split(AT_ONCE)
+    parts = [encoder(map_obs(functools.partial(_taken, piece, device), obs)) for piece in pieces]
+    encoder.train(mode)
+    return torch.cat(parts)
+
+
+def _taken(index: Tensor, device: torch.device, x: Tensor) -> Tensor:
+    return x[index.to(x.device)].to(device)

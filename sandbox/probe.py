@@ -1,0 +1,362 @@
+"""Linear probes: how much of a world's true state a reader finds in the features that a run has learned.
+
+For each label a linear reader is fitted to frozen features on one common set of frames (`_walk.py`) and scored on
+episodes that it has not seen: R2 for numbers, macro-F1 for classes (`_readout.py`). Two more variables are what control
+needs: `reward` (does the reward of this step differ from zero? read from the features of s_t and the action) and
+`oracle` (which action does the oracle take in s_t?). Zhang et al. 2022 ("Light-weight probing of unsupervised
+representations for reinforcement learning") find these two to rank encoders as their return does.
+
+A score says nothing alone, so the controls stand beside it: `majority` (the most frequent class, the mean), `untrained`
+(the run's encoder with its first weights), `pca` (as many principal components of the flattened observation, one-hot
+for MiniGrid's symbols as the encoder reads them) and `supervised` (the same encoder trained on 2000 labelled frames of
+its own, `agents/supervised/state.py`). Split, removal of frames that occur twice and the threshold for classes are
+AtariARI's (Anand et al. 2019): normalised entropy of at least 0.6, else the majority is nearly always right. As there,
+scores are averaged inside a label first (x and y of a position), then over labels; `reward` and `oracle` stay apart.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Tensor
+from torch.nn import functional as F
+
+from agents.context import Context
+from agents.encoders import is_symbolic_view
+from agents.encoders.mlp import flatten
+from agents.encoders.symbolic import N_IDS, joint_ids
+from agents.objectives._actions import Actions
+from agents.rollout import Obs
+from agents.supervised.state import StateSupervision
+from envs import vector
+from sandbox import _encoders, _readout, terminal
+from sandbox._readout import Parts
+from sandbox._walk import SEED, Split, Walk, split, split_columns, walk
+from sandbox.config import Experiment, to_dict
+from sandbox.errors import UsageError
+from sandbox.plan import Plan, encoder_of, plan
+from sandbox.runs import Run, write_json
+from sandbox.study import read_run
+
+LEAST_ENTROPY = 0.6  # of classes, in units of that of equally many of each
+LEAST_REWARDS = 5  # frames with, and without, a reward in each part
+SUPERVISED_LABELS, SUPERVISED_EPOCHS = 2000, 30
+
+Scores = dict[str, float]  # variable -> R2 or macro-F1
+
+
+@dataclass(frozen=True)
+class Variable:
+    """What is read: a column of a label, the reward or the oracle's action."""
+
+    name: str
+    label: str  # to which it belongs: x and y to `position`
+    values: Tensor  # [M] of the walk's flat frames: int64 classes, or floats
+
+    @property
+    def discrete(self) -> bool:
+        return not self.values.is_floating_point()
+
+
+@dataclass(frozen=True)
+class ProbeSet:
+    """A world's common frames and what is asked of them."""
+
+    walked: Walk
+    parts: Split
+    variables: list[Variable]
+    dropped: dict[str, str]  # variable -> why
+    spaces: tuple[spaces.Space, spaces.Space]
+
+    def of(self, values: Tensor) -> Parts:
+        """[M, ...] of all frames -> its parts."""
+        return Parts(*(values[index] for index in (self.parts.train, self.parts.validation, self.parts.test)))
+
+    def frames(self) -> tuple[Obs, Obs, Obs]:
+        """The observations of each part."""
+        return tuple(self.walked.frames(index) for index in (self.parts.train, self.parts.validation, self.parts.test))  # type: ignore[return-value]
+
+
+# ---------------------------------------------------------------------- the command
+
+
+def show(paths: Sequence[Path], output: str) -> None:
+    """Probe the runs, write each one's probe.json, and print a row for each run and each control.
+
+    Raises:
+        SandboxError: a path is no run, a run has no encoder or no checkpoint, a world offers no labels or no oracle.
+    """
+    from sandbox.worker import translate
+
+    begun = time.perf_counter()
+    pairs = [read_run(path) for path in paths]
+    try:
+        with redirect_stdout(sys.stderr):
+            found = probe(pairs)
+    except Exception as error:
+        raise translate(error) from error
+    for run, result in found:
+        write_json(run.path / "probe.json", result)
+        for name, why in result["dropped"].items():
+            terminal.note(f"{result['env']}: {name} is left out: {why}")
+    rows = _rows(found)
+    if output == "json":
+        print(json.dumps([{"run": str(run.path), **result} for run, result in found], indent=2))
+    else:
+        from sandbox.listing import to_csv, to_text
+
+        cells = [{name: _cell(value) for name, value in row.items()} for row in rows]
+        print(to_csv(cells).rstrip() if output == "csv" else to_text(cells))
+    terminal.note(
+        f"{len(found)} runs probed in {time.perf_counter() - begun:.1f} s; details: probe.json in each folder"
+    )
+
+
+def probe(pairs: Sequence[tuple[Run, Experiment]]) -> list[tuple[Run, dict[str, Any]]]:
+    """The result of each run, controls included; what several runs share is made once."""
+    torch.set_num_threads(1)
+    sets: dict[str, ProbeSet] = {}
+    controls: dict[str, dict[str, Any]] = {}
+    found = []
+    for run, experiment in pairs:
+        plan_ = plan(experiment)
+        world = json.dumps(to_dict(experiment)["world"], sort_keys=True)
+        if world not in sets:
+            sets[world] = probe_set(experiment)
+        data = sets[world]
+        encoder = _encoders.trained(run, plan_, data.spaces, terminal.note)
+        key = f"{world} {encoder_of(plan_)}"
+        if key not in controls:
+            controls[key] = _controls(plan_, data)
+        found.append((run, _result(experiment, data, _scored(data, _features(encoder, data)), controls[key])))
+    return found
+
+
+def probe_set(experiment: Experiment) -> ProbeSet:
+    """The common frames of the experiment's world.
+
+    Raises:
+        UsageError: it offers no labels, no oracle, or nothing that varies enough to be read.
+    """
+    env_id = experiment.world.id
+    walked, of = walk(experiment.world)
+    for what, mend, there in (
+        ("labels", "labels() -> dict of name -> number or array", walked.labels),
+        ("oracle", "oracle() -> action", walked.oracle is not None),
+    ):
+        if not there:
+            raise UsageError(
+                f"a probe needs the true state and the right action, and {env_id!r} offers no {what}; a world of your "
+                f"own does by a method {mend}. `sandbox diagnose` needs neither"
+            )
+    parts = split(walked)
+    if not all(len(part) for part in (parts.train, parts.validation, parts.test)):
+        raise UsageError(f"{env_id!r} shows fewer different frames than a probe can split; probe a larger world")
+    every = torch.cat([parts.train, parts.validation, parts.test])
+    variables = _variables(walked, of[1])
+    reasons = {v.name: _unfit(v, parts, every) for v in variables}
+    kept = [v for v in variables if reasons[v.name] is None]
+    dropped = {name: why for name, why in reasons.items() if why is not None}
+    if not kept:
+        raise UsageError(
+            f"nothing in {env_id!r} varies enough to be probed: " + "; ".join(f"{n}: {w}" for n, w in dropped.items())
+        )
+    return ProbeSet(walked, parts, kept, dropped, of)
+
+
+def _variables(walked: Walk, actions: spaces.Space) -> list[Variable]:
+    found = []
+    assert walked.oracle is not None
+    told = {**walked.labels, "oracle": walked.oracle}
+    for label, values in told.items():
+        for name, column in split_columns(label, values):
+            found.append(Variable(name, label, column.double() if column.is_floating_point() else column.long()))
+    found.append(Variable("reward", "reward", (walked.rewards.flatten() != 0).long()))
+    return found
+
+
+def _unfit(variable: Variable, parts: Split, every: Tensor) -> str | None:
+    """Why a variable is not probed; None if it is."""
+    values = variable.values[every]
+    if variable.name == "reward":
+        least = min(int((variable.values[part] == one).sum()) for part in (parts.train, parts.test) for one in (0, 1))
+        few = f"{least} frames of one kind in a part, at least {LEAST_REWARDS} are needed"
+        return few if least < LEAST_REWARDS else None
+    if not variable.discrete:
+        return "constant" if bool((values == values[0]).all()) else None
+    entropy = normalised_entropy(values)
+    return f"normalised entropy {entropy:.2f} is below {LEAST_ENTROPY}" if entropy < LEAST_ENTROPY else None
+
+
+def normalised_entropy(values: Tensor) -> float:
+    """Entropy of the classes that occur, divided by that of equally many of each; 0 for one class."""
+    counts = values.unique(return_counts=True)[1].double()
+    p = counts / counts.sum()
+    return float(-(p * p.log()).sum() / math.log(len(p))) if len(p) > 1 else 0.0
+
+
+# ---------------------------------------------------------------------- features
+
+
+def _features(encoder: Any, data: ProbeSet) -> Parts:
+    return Parts(*(_encoders.features(encoder, obs).cpu() for obs in data.frames()))
+
+
+def _controls(plan_: Plan, data: ProbeSet) -> dict[str, Any]:
+    """Scores of what every encoder of this architecture is read against."""
+    first = _encoders.untrained(plan_, data.spaces)
+    told = _supervised(plan_, data)
+    flat = Parts(*(pixels(obs, data.spaces[0]) for obs in data.frames()))
+    return {
+        "majority": _majority(data),
+        "untrained": _scored(data, _features(first, data)),
+        "pca": _scored(data, _readout.pca(flat, first.features_dim)),
+        "supervised": _scored(data, _features(told, data)),
+    }
+
+
+def pixels(obs: Obs, space: spaces.Space) -> Tensor:
+    """[M, *obs] -> [M, K]: pictures in [0, 1], discrete parts and each of MiniGrid's cells one-hot."""
+    if isinstance(space, spaces.Dict) and is_symbolic_view(space.spaces.get("image")):
+        assert isinstance(obs, dict)
+        view = obs["image"].long().flatten(1, 2)
+        ids = torch.from_numpy(joint_ids()).long()[view[..., 0] << 8 | view[..., 1] << 4 | view[..., 2]]
+        rest = spaces.Dict({name: part for name, part in space.spaces.items() if name != "image"})
+        cells = F.one_hot(ids, N_IDS).flatten(1).float()
+        return torch.cat([cells, flatten(obs, rest)], 1) if rest.spaces else cells
+    return flatten(obs, space)
+
+
+def _supervised(plan_: Plan, data: ProbeSet) -> Any:
+    """The run's architecture trained on labelled frames of training levels, never on the probe's."""
+    world = plan_.experiment.world
+    pools: dict[str, Any] = {"levels": world.levels, "eval_levels": world.eval_levels, **world.kwargs}
+    opened = []
+
+    def make_env(copies: int) -> tuple[Any, Any]:
+        env = vector.make(world.id, copies, **pools)
+        opened.append(env)
+        return vector.told(env), vector.reset(env, np.random.SeedSequence([SEED, 1]))
+
+    part = StateSupervision(
+        Context(*data.spaces, 1, functools.partial(_encoders.untrained, plan_, data.spaces)),
+        labels=SUPERVISED_LABELS,
+        max_epochs=SUPERVISED_EPOCHS,
+    )
+    try:
+        with torch.random.fork_rng():
+            torch.manual_seed(SEED)
+            part.fit(make_env, SEED)
+    finally:
+        for env in opened:
+            env.close()
+    return part.encoder
+
+
+# ---------------------------------------------------------------------- scores
+
+
+def _scored(data: ProbeSet, x: Parts) -> Scores:
+    """R2 or macro-F1 of every variable, read from the features x."""
+    numbers = [v for v in data.variables if not v.discrete]
+    classes = [v for v in data.variables if v.discrete and v.name != "reward"]
+    rewards = [v for v in data.variables if v.name == "reward"]
+    scores: Scores = {}
+    if numbers:
+        scores |= zip_names(numbers, _readout.ridge_r2(x, _stacked(data, numbers)))
+    if classes:
+        scores |= zip_names(classes, _readout.logistic_f1(x, _stacked(data, classes)))
+    if rewards:
+        action = data.of(Actions(data.spaces[1]).vector(data.walked.actions.flatten(0, 1)))
+        both = Parts(*(torch.cat(pair, 1) for pair in zip(_listed(x), _listed(action), strict=True)))
+        scores |= zip_names(rewards, _readout.logistic_f1(both, _stacked(data, rewards)))
+    return {v.name: scores[v.name] for v in data.variables}
+
+
+def _majority(data: ProbeSet) -> Scores:
+    numbers = [v for v in data.variables if not v.discrete]
+    classes = [v for v in data.variables if v.discrete]
+    scores = zip_names(numbers, _readout.mean_r2(_stacked(data, numbers))) if numbers else {}
+    return scores | (zip_names(classes, _readout.majority_f1(_stacked(data, classes))) if classes else {})
+
+
+def zip_names(variables: list[Variable], scores: list[float]) -> Scores:
+    """Scores by the variables' names."""
+    return {v.name: score for v, score in zip(variables, scores, strict=True)}
+
+
+def _stacked(data: ProbeSet, variables: list[Variable]) -> Parts:
+    return data.of(torch.stack([v.values for v in variables], 1))
+
+
+def _listed(parts: Parts) -> tuple[Tensor, Tensor, Tensor]:
+    return parts.train, parts.validation, parts.test
+
+
+# ---------------------------------------------------------------------- results
+
+
+def _result(experiment: Experiment, data: ProbeSet, scores: Scores, controls: dict[str, Scores]) -> dict[str, Any]:
+    sizes = {"train": len(data.parts.train), "validation": len(data.parts.validation), "test": len(data.parts.test)}
+    return {
+        "schema": 1,
+        "agent": experiment.agent,
+        "env": experiment.world.id,
+        "seed": experiment.seed,
+        "frames": {**sizes, "split_by": data.parts.by, "policy": data.walked.policy},
+        "metrics": {v.name: "macro_f1" if v.discrete else "r2" for v in data.variables},
+        "dropped": data.dropped,
+        "reward_from": "features of s_t and the action",
+        "scores": {"run": _summary(data, scores)} | {name: _summary(data, one) for name, one in controls.items()},
+    }
+
+
+def _summary(data: ProbeSet, scores: Scores) -> dict[str, Any]:
+    """Means over the columns of a label, and over labels of one metric."""
+    labels: dict[str, list[float]] = {}
+    for v in data.variables:
+        labels.setdefault(v.label, []).append(scores[v.name])
+    means = {label: float(np.mean(values)) for label, values in labels.items()}
+    asked = {v.label: v.discrete for v in data.variables if v.label not in ("reward", "oracle")}
+    f1 = [means[label] for label, discrete in asked.items() if discrete]
+    numbers = [means[label] for label, discrete in asked.items() if not discrete]
+    return {
+        "f1": float(np.mean(f1)) if f1 else None,
+        "r2": float(np.mean(numbers)) if numbers else None,
+        "labels": means,
+        "variables": scores,
+    }
+
+
+def _rows(found: list[tuple[Run, dict[str, Any]]]) -> list[dict[str, Any]]:
+    """A row for each run, then one for each control of each world and architecture."""
+    rows, controls = [], []
+    for _, result in found:
+        for who, scores in result["scores"].items():
+            named = {"features": result["agent"] if who == "run" else who, "env": result["env"]}
+            named["seed"] = result["seed"] if who == "run" else None
+            row = {**named, "f1": scores["f1"], "r2": scores["r2"], **scores["labels"]}
+            if who == "run":
+                rows.append(row)
+            elif row not in controls:
+                controls.append(row)
+    names = dict.fromkeys(name for row in rows for name in row)
+    return [{name: row.get(name) for name in names} for row in rows + controls]
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
