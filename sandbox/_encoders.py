@@ -50,7 +50,7 @@ def untrained(plan_: Plan, of: Spaces, seed: int = 0) -> Any:
 
 @torch.no_grad()
 def features(encoder: nn.Module, obs: Obs) -> Tensor:
-    """[M, *obs] -> [M, D], as the encoder acts and not as it trains, whichever it is about."""
+    """[M, *obs] -> [M, D] on the CPU, as the encoder acts and not as it trains, whichever it is about."""
     mode = encoder.training
     device = next((p.device for p in encoder.parameters()), torch.device("cpu"))
     total = len(next(iter(obs.values())) if isinstance(obs, dict) else obs)
@@ -58,7 +58,7 @@ def features(encoder: nn.Module, obs: Obs) -> Tensor:
     pieces = torch.arange(total).split(AT_ONCE)
     parts = [encoder(map_obs(functools.partial(_taken, piece, device), obs)) for piece in pieces]
     encoder.train(mode)
-    return torch.cat(parts)
+    return torch.cat(parts).cpu()  # float64, in which features are measured, is not on every device
 
 
 def _taken(index: Tensor, device: torch.device, x: Tensor) -> Tensor:

@@ -9,6 +9,9 @@ classifiers share one optimisation: their losses add up and have no weight in co
 
 from __future__ import annotations
 
+import functools
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +20,7 @@ from torch.nn import functional as F
 
 ALPHAS = [10.0**k for k in range(-3, 6)]
 L2 = [0.1, 0.01, 0.001]  # from strong to weak: each solution is where the next one starts
-ITERATIONS = 60  # of L-BFGS, for each l2
+ITERATIONS, TOLERANCE = 100, 1e-5  # of L-BFGS, for each l2: at most; the largest gradient that is left
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ def logistic_f1(x: Parts, y: Parts) -> list[float]:
     """Macro-F1 on the test part, of each column of y [M, K] int64; a class that training lacks cannot be found."""
     known = [column.unique() for column in y.train.T]
     coded = y.map(lambda part: torch.stack([_code(c, k) for c, k in zip(part.T, known, strict=True)], 1))
-    x = standardised(x).map(lambda part: part.float())
+    x = standardised(x)
     sizes = [len(classes) for classes in known]
     weights = [one.split(sizes, 1) for one in _fits(x.train, coded.train, sizes)]
     found = []
@@ -92,22 +95,60 @@ def _cross_entropy(logits: Tensor, coded: Tensor) -> float:
 
 def _fits(x: Tensor, coded: Tensor, sizes: list[int]) -> list[Tensor]:
     """Weights [D, sum of sizes] for each l2."""
-    w = torch.zeros(x.shape[1], sum(sizes), requires_grad=True)
+    wanted = torch.cat([F.one_hot(column, size) for column, size in zip(coded.T, sizes, strict=True)], 1)
+    w = x.new_zeros(x.shape[1], sum(sizes))
     found = []
     for l2 in L2:
-        optimiser = torch.optim.LBFGS([w], max_iter=ITERATIONS, history_size=10, line_search_fn="strong_wolfe")
-
-        def loss(l2: float = l2, optimiser: torch.optim.Optimizer = optimiser) -> Tensor:
-            optimiser.zero_grad()
-            logits = (x @ w).split(sizes, 1)
-            entropies = [F.cross_entropy(one, coded[:, k]) for k, one in enumerate(logits)]
-            total = torch.stack(entropies).sum() + l2 / 2 * w[:-1].square().sum()  # the last row is the bias
-            total.backward()
-            return total
-
-        optimiser.step(loss)
-        found.append(w.detach().clone())
+        w = minimise(functools.partial(_cross_entropies, x, wanted, sizes, l2), w)
+        found.append(w)
     return found
+
+
+def _cross_entropies(x: Tensor, wanted: Tensor, sizes: list[int], l2: float, w: Tensor) -> tuple[float, Tensor]:
+    """Value and gradient of what all classifiers minimise together."""
+    log_p = torch.cat([part.log_softmax(1) for part in (x @ w).split(sizes, 1)], 1)
+    penalised = torch.cat([w[:-1], torch.zeros_like(w[-1:])])  # the last row is the bias
+    value = -(wanted * log_p).sum() / len(x) + l2 / 2 * penalised.square().sum()
+    return value.item(), x.T @ (log_p.exp() - wanted) / len(x) + l2 * penalised
+
+
+def minimise(function: Callable[[Tensor], tuple[float, Tensor]], w: Tensor) -> Tensor:
+    """L-BFGS with backtracking (Nocedal & Wright 2006, algorithms 7.4, 7.5 and 3.1), for a smooth convex function.
+
+    Torch's own does the same, but imports its compiler first, which takes longer than all the fits of a probe.
+    """
+    value, gradient = function(w)
+    pairs: deque[tuple[Tensor, Tensor]] = deque(maxlen=10)
+    for _ in range(ITERATIONS):
+        direction = -_times_inverse_hessian(gradient, pairs)
+        slope, step = float((gradient * direction).sum()), 1.0
+        while True:
+            trial, slope_there = function(w + step * direction)
+            if trial <= value + 1e-4 * step * slope or step < 1e-8:
+                break
+            step /= 2
+        moved, turned = step * direction, slope_there - gradient
+        if (moved * turned).sum() > 1e-12:
+            pairs.append((moved, turned))
+        w, value, gradient = w + moved, trial, slope_there
+        if gradient.abs().max() < TOLERANCE:
+            break
+    return w
+
+
+def _times_inverse_hessian(gradient: Tensor, pairs: deque[tuple[Tensor, Tensor]]) -> Tensor:
+    """The two loops over remembered (step, change of the gradient)."""
+    if not pairs:
+        return gradient / gradient.norm().clamp(min=1.0)
+    q, alphas = gradient, []
+    for s, y in reversed(pairs):
+        alphas.append((s * q).sum() / (s * y).sum())
+        q = q - alphas[-1] * y
+    s, y = pairs[-1]
+    r = (s * y).sum() / y.square().sum() * q
+    for (s, y), alpha in zip(pairs, reversed(alphas), strict=True):
+        r = r + (alpha - (y * r).sum() / (s * y).sum()) * s
+    return r
 
 
 def macro_f1(truth: Tensor, predicted: Tensor) -> float:

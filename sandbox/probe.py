@@ -109,8 +109,8 @@ def show(paths: Sequence[Path], output: str) -> None:
         raise translate(error) from error
     for run, result in found:
         write_json(run.path / "probe.json", result)
-        for name, why in result["dropped"].items():
-            terminal.note(f"{result['env']}: {name} is left out: {why}")
+    for line in dict.fromkeys(line for _, result in found for line in _remarks(result)):
+        terminal.note(line)
     rows = _rows(found)
     if output == "json":
         print(json.dumps([{"run": str(run.path), **result} for run, result in found], indent=2))
@@ -211,7 +211,7 @@ def normalised_entropy(values: Tensor) -> float:
 
 
 def _features(encoder: Any, data: ProbeSet) -> Parts:
-    return Parts(*(_encoders.features(encoder, obs).cpu() for obs in data.frames()))
+    return Parts(*(_encoders.features(encoder, obs) for obs in data.frames()))
 
 
 def _controls(plan_: Plan, data: ProbeSet) -> dict[str, Any]:
@@ -338,6 +338,16 @@ def _summary(data: ProbeSet, scores: Scores) -> dict[str, Any]:
         "labels": means,
         "variables": scores,
     }
+
+
+def _remarks(result: dict[str, Any]) -> list[str]:
+    """What a reader of the table must know."""
+    env, frames = result["env"], result["frames"]
+    lines = [f"{env}: {name} is left out: {why}" for name, why in result["dropped"].items()]
+    if frames["split_by"] == "frame":
+        few = f"{frames['train']} distinct frames to learn from, {frames['test']} to test on"
+        lines.append(f"{env}: too few frames are new in another episode, so frames are split and not episodes: {few}")
+    return lines
 
 
 def _rows(found: list[tuple[Run, dict[str, Any]]]) -> list[dict[str, Any]]:

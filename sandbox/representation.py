@@ -54,8 +54,8 @@ class Watch:
     def _alarm(model: PPO, shares: dict[str, float]) -> str:
         return (
             f"warning: the representation has collapsed by step {model.num_timesteps:,}: of the untrained encoder's "
-            f"rank {shares['rank_share']:.0%} are left, of its spread {shares['std_share']:.0%}. See representation/ in "
-            "TensorBoard; try a smaller weight of the objective, or another one"
+            f"rank {shares['rank_share']:.0%} are left, of its spread {shares['std_share']:.0%}. See representation/ "
+            "in TensorBoard; try a smaller weight of the objective, or another one"
         )
 
 
@@ -78,4 +78,4 @@ def points(encoder: nn.Module, world: World) -> tuple[np.ndarray, dict[str, np.n
     for name, values in told.items():
         columns |= dict(split_columns(name, values))
     z = _encoders.features(encoder, flatten_obs(walked.obs))
-    return z.cpu().numpy(), {name: column.double().numpy() for name, column in columns.items()}
+    return z.numpy(), {name: column.double().numpy() for name, column in columns.items()}

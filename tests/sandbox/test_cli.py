@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 Call = Callable[..., Any]
-VERBS = ["demo", "train", "compare", "labels", "batch", "resume", "evaluate", "report", "list", "tensorboard"]
+VERBS = ["demo", "train", "compare", "labels", "batch", "resume", "evaluate", "probe", "diagnose"]
+VERBS += ["report", "list", "tensorboard"]
 KINDS = ["agents", "worlds", "curiosity", "objectives", "supervised", "encoders"]
 ANSI = re.compile(r"\x1b\[")
 

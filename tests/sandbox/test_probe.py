@@ -61,7 +61,7 @@ def test_each_number_has_its_own_alpha() -> None:
 
 def test_logistic_regression_reaches_the_optimum_that_plain_gradients_reach() -> None:
     x, y = torch.randn(60, 3, generator=GENERATOR), torch.randint(3, (60,), generator=GENERATOR)
-    x = torch.cat([x, torch.ones(60, 1)], 1)
+    x = torch.cat([x, torch.ones(60, 1)], 1).double()
     found = _readout._fits(x, y[:, None], [3])
     for l2, weights in zip(_readout.L2, found, strict=True):
         w = weights.double().numpy()
@@ -70,7 +70,7 @@ def test_logistic_regression_reaches_the_optimum_that_plain_gradients_reach() ->
             p = np.exp(row @ w) / np.exp(row @ w).sum()
             gradient += np.outer(row, p - np.eye(3)[label]) / 60
         gradient[:-1] += l2 * w[:-1]
-        assert np.abs(gradient).max() < 1e-3
+        assert np.abs(gradient).max() < 2 * _readout.TOLERANCE
 
 
 def test_classifiers_fitted_together_are_those_fitted_apart() -> None:
@@ -78,13 +78,13 @@ def test_classifiers_fitted_together_are_those_fitted_apart() -> None:
     y = torch.stack([(x[:, 0] > 0).long(), (3 * x[:, 1]).round().long(), torch.randint(4, (200,))], 1)
     together = _readout.logistic_f1(parts(x), parts(y))
     apart = [_readout.logistic_f1(parts(x), parts(y[:, k : k + 1]))[0] for k in range(3)]
-    assert together == pytest.approx(apart, abs=0.05)
+    assert together == pytest.approx(apart, abs=0.02)
 
 
 def test_macro_f1_by_counting() -> None:
     truth, said = [0, 0, 0, 1, 1, 5], [0, 0, 1, 1, 7, 7]
     scores = []
-    for one in {0, 1, 5, 7}:
+    for one in (0, 1, 5, 7):
         hits = sum(t == s == one for t, s in zip(truth, said, strict=True))
         precision = hits / said.count(one) if one in said else 0
         recall = hits / truth.count(one) if one in truth else 0
@@ -191,6 +191,12 @@ def test_a_small_world_is_split_by_frame_and_says_so() -> None:
 # ---------------------------------------------------------------------- the verb
 
 
+@pytest.fixture(autouse=True)
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The supervised control learns for two epochs."""
+    monkeypatch.setattr("sandbox.probe.SUPERVISED_EPOCHS", 2)
+
+
 def trained(
     sandbox: Call, small: list[str], agent: str = "ppo+inverse", env: str = "MiniGrid-MultiRoom-N2-S4-v0"
 ) -> Path:
@@ -217,9 +223,8 @@ def test_a_run_stands_beside_four_controls(sandbox: Call, small: list[str]) -> N
         assert one["labels"]["position"] == pytest.approx(sum(position) / 2)
         assert one["r2"] == one["labels"]["distance_to_goal"]
         assert all(score <= 1 for score in one["variables"].values())
-    assert scores["pca"]["labels"]["direction"] > 0.95 > 0.3 > scores["majority"]["labels"]["direction"]
-    again = sandbox("probe", run, "--format", "json")
-    assert again.out == answer.out  # the same numbers every time
+    assert scores["pca"]["labels"]["direction"] > 0.95
+    assert scores["majority"]["labels"]["direction"] < 0.3
 
 
 def test_several_runs_give_a_row_each_and_share_their_controls(sandbox: Call, small: list[str]) -> None:
@@ -239,6 +244,7 @@ def test_several_runs_give_a_row_each_and_share_their_controls(sandbox: Call, sm
     assert (first / "probe.json").exists() and (second / "probe.json").exists()
     assert "frames are split and not episodes: 38 distinct frames to learn from, 11 to test on" in answer.err
     assert answer.err.count("frames are split") == 1
+    assert sandbox("probe", first, second, "--format", "csv").out == answer.out  # the same numbers every time
 
 
 def test_actions_that_are_numbers_are_read_as_numbers(sandbox: Call, small: list[str]) -> None:
