@@ -20,7 +20,8 @@ from torch.nn import functional as F
 
 ALPHAS = [10.0**k for k in range(-3, 6)]
 L2 = [0.1, 0.01, 0.001]  # from strong to weak: each solution is where the next one starts
-ITERATIONS, TOLERANCE = 100, 1e-5  # of L-BFGS, for each l2: at most; the largest gradient that is left
+ITERATIONS, TOLERANCE = 60, 1e-4  # of L-BFGS, for each l2: at most; the largest gradient that is left
+SHORTEST = 1e-3  # step of a line search
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Parts:
     validation: Tensor
     test: Tensor
 
-    def map(self, function):  # type: ignore[no-untyped-def]
+    def map(self, function: Callable[[Tensor], Tensor]) -> Parts:
         """The same of each part."""
         return Parts(function(self.train), function(self.validation), function(self.test))
 
@@ -72,7 +73,7 @@ def logistic_f1(x: Parts, y: Parts) -> list[float]:
     """Macro-F1 on the test part, of each column of y [M, K] int64; a class that training lacks cannot be found."""
     known = [column.unique() for column in y.train.T]
     coded = y.map(lambda part: torch.stack([_code(c, k) for c, k in zip(part.T, known, strict=True)], 1))
-    x = standardised(x)
+    x = standardised(x).map(lambda part: part.float())
     sizes = [len(classes) for classes in known]
     weights = [one.split(sizes, 1) for one in _fits(x.train, coded.train, sizes)]
     found = []
@@ -108,7 +109,7 @@ def _cross_entropies(x: Tensor, wanted: Tensor, sizes: list[int], l2: float, w: 
     """Value and gradient of what all classifiers minimise together."""
     log_p = torch.cat([part.log_softmax(1) for part in (x @ w).split(sizes, 1)], 1)
     penalised = torch.cat([w[:-1], torch.zeros_like(w[-1:])])  # the last row is the bias
-    value = -(wanted * log_p).sum() / len(x) + l2 / 2 * penalised.square().sum()
+    value = -(wanted * log_p).sum(dtype=torch.float64) / len(x) + l2 / 2 * penalised.square().sum()
     return value.item(), x.T @ (log_p.exp() - wanted) / len(x) + l2 * penalised
 
 
@@ -124,9 +125,11 @@ def minimise(function: Callable[[Tensor], tuple[float, Tensor]], w: Tensor) -> T
         slope, step = float((gradient * direction).sum()), 1.0
         while True:
             trial, slope_there = function(w + step * direction)
-            if trial <= value + 1e-4 * step * slope or step < 1e-8:
+            if trial <= value + 1e-4 * step * slope or step < SHORTEST:
                 break
             step /= 2
+        if trial >= value:  # as low as rounding allows
+            break
         moved, turned = step * direction, slope_there - gradient
         if (moved * turned).sum() > 1e-12:
             pairs.append((moved, turned))

@@ -119,9 +119,7 @@ def show(paths: Sequence[Path], output: str) -> None:
 
         cells = [{name: _cell(value) for name, value in row.items()} for row in rows]
         print(to_csv(cells).rstrip() if output == "csv" else to_text(cells))
-    terminal.note(
-        f"{len(found)} runs probed in {time.perf_counter() - begun:.1f} s; details: probe.json in each folder"
-    )
+    terminal.note(f"probed in {time.perf_counter() - begun:.1f} s; details: probe.json in each folder")
 
 
 def probe(pairs: Sequence[tuple[Run, Experiment]]) -> list[tuple[Run, dict[str, Any]]]:
@@ -275,24 +273,24 @@ def _scored(data: ProbeSet, x: Parts) -> Scores:
     rewards = [v for v in data.variables if v.name == "reward"]
     scores: Scores = {}
     if numbers:
-        scores |= zip_names(numbers, _readout.ridge_r2(x, _stacked(data, numbers)))
+        scores |= _named(numbers, _readout.ridge_r2(x, _stacked(data, numbers)))
     if classes:
-        scores |= zip_names(classes, _readout.logistic_f1(x, _stacked(data, classes)))
+        scores |= _named(classes, _readout.logistic_f1(x, _stacked(data, classes)))
     if rewards:
         action = data.of(Actions(data.spaces[1]).vector(data.walked.actions.flatten(0, 1)))
         both = Parts(*(torch.cat(pair, 1) for pair in zip(_listed(x), _listed(action), strict=True)))
-        scores |= zip_names(rewards, _readout.logistic_f1(both, _stacked(data, rewards)))
+        scores |= _named(rewards, _readout.logistic_f1(both, _stacked(data, rewards)))
     return {v.name: scores[v.name] for v in data.variables}
 
 
 def _majority(data: ProbeSet) -> Scores:
     numbers = [v for v in data.variables if not v.discrete]
     classes = [v for v in data.variables if v.discrete]
-    scores = zip_names(numbers, _readout.mean_r2(_stacked(data, numbers))) if numbers else {}
-    return scores | (zip_names(classes, _readout.majority_f1(_stacked(data, classes))) if classes else {})
+    scores = _named(numbers, _readout.mean_r2(_stacked(data, numbers))) if numbers else {}
+    return scores | (_named(classes, _readout.majority_f1(_stacked(data, classes))) if classes else {})
 
 
-def zip_names(variables: list[Variable], scores: list[float]) -> Scores:
+def _named(variables: list[Variable], scores: list[float]) -> Scores:
     """Scores by the variables' names."""
     return {v.name: score for v, score in zip(variables, scores, strict=True)}
 

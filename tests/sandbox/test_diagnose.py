@@ -162,6 +162,16 @@ def test_an_agent_with_an_objective_logs_its_representation_at_the_evaluations(r
     assert all({f"representation/{name}" for name in names} <= set(row) for row in rows)
 
 
+def test_a_run_cut_after_its_last_step_measures_no_second_time(sandbox: Call, run: Path) -> None:
+    """Its rollout is gone then: what is measured of it stands before the checkpoint."""
+    metrics = (run / "metrics.jsonl").read_bytes()
+    (run / "result.json").unlink()
+    (run / "projector_config.pbtxt").unlink()
+    assert sandbox("resume", run).code == 0
+    assert (run / "metrics.jsonl").read_bytes() == metrics
+    assert (run / "projector_config.pbtxt").exists()
+
+
 def test_one_without_an_objective_does_not(sandbox: Call, small: list[str]) -> None:
     assert sandbox("train", "ppo", "--env", "DeepSea-v0", "--steps", 256, *small).code == 0
     run = next(Path("runs").rglob("seed-0"))

@@ -209,7 +209,7 @@ def test_a_run_stands_beside_four_controls(sandbox: Call, small: list[str]) -> N
     run = trained(sandbox, small)
     answer = sandbox("probe", run, "--format", "json")
     assert answer.code == 0, answer.err
-    assert "1 runs probed in" in answer.err
+    assert "probed in" in answer.err
     assert "carrying is left out: normalised entropy 0.00" in answer.err
     found = json.loads(answer.out)[0]
     kept = json.loads((run / "probe.json").read_text())
