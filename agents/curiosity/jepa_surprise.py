@@ -6,7 +6,8 @@ over those k <= K for which s_{t+1-k} lies in the same episode. Model and featur
 (`agents/objectives/_world_model.py`), trained by its loss on an encoder of the bonus's own; paying a view for all
 predictions that aimed at it is Guo et al. 2022 ("BYOL-Explore", intrinsic reward). The variance term keeps the features
 from shrinking, which would make everything expected. What we do differently: the similarity term is left out, because
-it shrinks what a step changes, and that is what is paid for; learned from the same share of the steps as in `rnd`;
+it shrinks what a step changes, and that is what is paid for; learned from the same share of the steps as in `rnd`, at
+eb_jepa's learning rate, ten times that of other bonuses, as the features have to spread before errors mean anything;
 predictions on their way are kept across rollouts as the model made them. Like every error of a prediction the bonus
 does not know noise from news.
 """
@@ -51,7 +52,7 @@ class JEPASurprise(IntrinsicReward):
         self,
         context: Context,
         *,
-        lr: Annotated[float, Field(gt=0)] = 1e-4,
+        lr: Annotated[float, Field(gt=0)] = 1e-3,
         k: Annotated[int, Field(ge=1, le=100)] = 8,
         hidden: Annotated[int, Field(ge=1)] = 128,
         proportion: Annotated[float, Field(gt=0, le=1)] | None = None,
