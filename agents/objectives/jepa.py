@@ -17,6 +17,10 @@ share one clipped gradient norm (see `Objective`). The predictor is an MLP with 
 cell with the features as its state), the inverse model has one hidden layer (theirs two) and names the action of a
 Discrete space. The features are the run's encoder as it is, without the layer normalisation that ends theirs, so
 nothing but V keeps their scale. Sequences begin at every K-th step of the minibatch.
+
+A trap: at the published weight of 12, S hands the features to whatever stands still in an episode (a wall's place, a
+distractor), at any weight of I, where there is enough of that to give every feature its variance; at PLDM's .75 they
+learn what moves too (`tests/agents/test_jepa.py`). In such a world lower `similarity` first.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,8 +11,10 @@ import torch
 from gymnasium import spaces
 
 from agents.context import Context
+from agents.encoders.mlp import Mlp
 from agents.objectives.jepa import JEPA
-from tests.agents.chain import CELLS, CONTEXT, Encoder, N, T, learn, looks_beyond_an_end, signals, some, walk
+from agents.rollout import Rollout
+from tests.agents.chain import ACTIONS, CELLS, CONTEXT, Encoder, N, T, learn, looks_beyond_an_end, signals, some, walk
 
 K = 4
 
@@ -108,6 +111,37 @@ def test_without_variance_and_inverse_the_features_collapse() -> None:
     assert metrics["accuracy"] > 0.95
     assert collapsed < 0.02 * healthy
     assert blind["accuracy"] < 0.7
+
+
+def share_of_what_moves(similarity: float, updates: int = 300) -> float:
+    """Beside the cell a view holds 12 numbers that stay throughout an episode: the cell's share of the variance."""
+    space, cells = spaces.Box(-10, 10, (CELLS + 12,), np.float32), torch.eye(CELLS)
+
+    def world(seed: int) -> Rollout:
+        data, g = walk(seed, 0.0), torch.Generator().manual_seed(seed)
+        still = torch.randn(1, N, 12, generator=g).expand(T, N, 12)
+        return replace(data, obs=torch.cat([data.obs, still], -1), next_obs=torch.cat([data.next_obs, still], -1))
+
+    torch.manual_seed(0)
+    encoder = Mlp(space, hidden=(64, 16))
+    objective = JEPA(Context(space, ACTIONS, N, lambda: Mlp(space, hidden=(64, 16))), similarity=similarity)
+    optimiser = torch.optim.Adam([*objective.parameters(), *encoder.parameters()], 3e-3)
+    for i in range(updates):
+        loss, _ = objective.loss(encoder, world(i), some(256, i))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    with torch.no_grad():
+        still = torch.randn(200, 12)
+        views = torch.cat([cells[:, None].expand(CELLS, 200, CELLS), still.expand(CELLS, 200, 12)], -1)
+        z = encoder(views.flatten(0, 1)).unflatten(0, (CELLS, 200))
+    return (z.mean(1).var(0, correction=0).sum() / z.flatten(0, 1).var(0, correction=0).sum()).item()
+
+
+def test_the_published_similarity_leaves_the_features_to_what_stands_still() -> None:
+    published, lower = share_of_what_moves(12.0), share_of_what_moves(0.75)
+    assert published < 0.02
+    assert lower > 5 * published
 
 
 def test_shuffled_pairs_leave_nothing_to_learn() -> None:
