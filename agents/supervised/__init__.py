@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from gymnasium import spaces
+from torch import nn
 
 from agents.context import Context
+
+if TYPE_CHECKING:
+    from agents.learners._policy import TwoHeads
 
 
 class LabelledEnv(Protocol):
@@ -30,15 +34,25 @@ class Supervised:
     """A baseline that is told `labels` answers.
 
     After `fit`, `action_labels` and `state_labels` say how many it was told and `steps` how many environment steps
-    that took. One that learns to act has `policy` (with SB3's `predict`); one that learns to see has `encoder`.
+    that took. One that learns to act has `policy` (with SB3's `predict`): it is an agent of its own, or hands its
+    policy to a learner that goes on from reward. One that learns to see has `encoder`, for a learner's frozen features.
     """
 
     action_labels: int = 0
     state_labels: int = 0
     steps: int = 0
+    policy: TwoHeads
+    encoder_rate: float = 1.0  # the encoder's share of the learning rate; below 1 where it was given
 
     def __init__(self, context: Context) -> None:
         self.context = context
+
+    def take_encoder(self, encoder: nn.Module, rate: float) -> None:
+        """Begin with the weights of a trained encoder of the same architecture; at rate 0 it stays as it is."""
+        own = self.policy.features_extractor
+        own.load_state_dict(encoder.state_dict())
+        own.requires_grad_(rate > 0)
+        self.encoder_rate = rate
 
     def fit(self, make_env: MakeLabelled, seed: int) -> dict[str, float]:
         """Collect the labels and learn from them; returns metrics. Deterministic in `seed` (torch's global too)."""

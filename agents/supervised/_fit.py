@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,9 @@ from agents.faults import NonFinite
 from agents.rollout import Obs, map_obs
 from agents.supervised import LabelledEnv
 
+Answers = dict[str, np.ndarray]  # name -> [N, ...]
+Act = Callable[[Any, Answers], np.ndarray]  # (observations, the answers to them) -> actions
+
 
 @dataclass(frozen=True)
 class Labelled:
@@ -26,24 +29,29 @@ class Labelled:
     answers: dict[str, Tensor]  # name -> [n, ...]
     episodes: np.ndarray  # [n]
     steps: int  # environment steps that took; every copy walks equally far, so a few more than n
+    last: tuple[Any, np.ndarray]  # where the copies stand: their observations, and the numbers [N] of their episodes
 
 
 def collect(
     env: LabelledEnv,
     obs: Any,
     labels: int,
-    act: Callable[[LabelledEnv], np.ndarray],
-    answer: Callable[[LabelledEnv], dict[str, np.ndarray]],
+    act: Act,
+    answer: Callable[[LabelledEnv], Answers],
+    numbers: np.ndarray | None = None,
 ) -> Labelled:
-    """Walk through `env` by `act` and ask for an answer at each observation until `labels` are told."""
+    """Ask for an answer at each observation until `labels` are told, and walk on by `act`, which may use the answer.
+
+    `obs` and `numbers` are the copies' present observations and their episodes' numbers (fresh episodes by default).
+    """
     seen: list[Any] = []
-    answers: list[dict[str, np.ndarray]] = []
-    episodes = [np.arange(env.num_envs)]
-    rounds = -(-labels // env.num_envs)
-    for _ in range(rounds):
+    answers: list[Answers] = []
+    episodes = [np.arange(env.num_envs) if numbers is None else numbers]
+    steps = -(-labels // env.num_envs)
+    for _ in range(steps):
         seen.append(obs)
         answers.append(answer(env))
-        obs, _, terminated, truncated, _ = env.step(act(env))
+        obs, _, terminated, truncated, _ = env.step(act(obs, answers[-1]))
         ended = terminated | truncated
         fresh = episodes[-1].max() + np.cumsum(ended)
         episodes.append(np.where(ended, fresh, episodes[-1]))
@@ -53,7 +61,24 @@ def collect(
         views: Obs = {name: _by_copy([o[name] for o in seen], labels) for name in obs}
     else:
         views = _by_copy(seen, labels)
-    return Labelled(views, stacked, _by_copy(episodes[:-1], labels).numpy(), rounds * env.num_envs)
+    numbered = _by_copy(episodes[:-1], labels).numpy()
+    return Labelled(views, stacked, numbered, steps * env.num_envs, (obs, episodes[-1]))
+
+
+def joined(parts: Sequence[Labelled]) -> Labelled:
+    """All that was told, one part after the other."""
+    obs: list[Any] = [part.obs for part in parts]
+    several = isinstance(obs[0], dict)
+    views = {name: torch.cat([one[name] for one in obs]) for name in obs[0]} if several else torch.cat(obs)
+    answers = {name: torch.cat([part.answers[name] for part in parts]) for name in parts[0].answers}
+    episodes = np.concatenate([part.episodes for part in parts])
+    return Labelled(views, answers, episodes, sum(part.steps for part in parts), parts[-1].last)
+
+
+def shuffled(data: Labelled, rng: np.random.Generator) -> Labelled:
+    """Each observation with the answer to another: the negative control, with equal work and no signal."""
+    order = torch.from_numpy(rng.permutation(len(data.episodes)))
+    return replace(data, answers={name: told[order] for name, told in data.answers.items()})
 
 
 def _by_copy(steps: list[np.ndarray], limit: int) -> Tensor:
@@ -86,9 +111,14 @@ def early_stopping(
     batch_size: int,
     max_epochs: int,
     patience: int,
+    slow: nn.Module | None = None,
+    share: float = 1.0,
 ) -> dict[str, float]:
-    """Minimise `loss(indices)` by Adam; stop `patience` epochs after the best held-out loss and restore that epoch."""
-    optimiser = Adam([p for p in module.parameters() if p.requires_grad], lr)
+    """Minimise `loss(indices)` by Adam; stop `patience` epochs after the best held-out loss and restore that epoch.
+
+    The part `slow` of the module learns at `share` of the rate; what requires no gradient is fixed.
+    """
+    optimiser = Adam(_groups(module, lr, slow, share))
     best, best_epoch, best_state = float("inf"), 0, copy.deepcopy(module.state_dict())
     last = float("nan")
     epoch = 0
@@ -108,6 +138,14 @@ def early_stopping(
             best, best_epoch, best_state = judged, epoch, copy.deepcopy(module.state_dict())
     module.load_state_dict(best_state)
     return {"train_loss": last, "held_out_loss": best, "epochs": float(epoch), "best_epoch": float(best_epoch)}
+
+
+def _groups(module: nn.Module, lr: float, slow: nn.Module | None, share: float) -> list[dict[str, Any]]:
+    """Adam's groups: what learns, without the part that learns more slowly, and that part."""
+    own = [p for p in slow.parameters() if p.requires_grad] if slow is not None else []
+    known = {id(p) for p in own}
+    rest = [p for p in module.parameters() if p.requires_grad and id(p) not in known]
+    return [{"params": rest, "lr": lr}, *([{"params": own, "lr": share * lr}] if own else [])]
 
 
 def take(obs: Obs, index: Tensor) -> Obs:

@@ -18,12 +18,21 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from agents.context import Context
-from agents.supervised import LabelledEnv, MakeLabelled, Supervised, copies_for
-from agents.supervised._fit import Labelled, collect, early_stopping, split, take
+from agents.supervised import MakeLabelled, Supervised, copies_for
+from agents.supervised._fit import Act, Labelled, collect, early_stopping, shuffled, split, take
 
 
 class StateSupervision(Supervised):
-    """Args: labels, frames whose true state is told, one per environment step."""
+    """Frames of a random policy whose true state is told, and the encoder that learns from them.
+
+    Args:
+        labels: frames told, one per environment step.
+        lr, batch_size: of Adam.
+        held_out: share of the episodes on which early stopping judges.
+        max_epochs: most passes over the labels.
+        patience: epochs without a better held-out loss after which it stops.
+        shuffled: the negative control: each frame gets the state of another one.
+    """
 
     def __init__(
         self,
@@ -35,33 +44,36 @@ class StateSupervision(Supervised):
         held_out: Annotated[float, Field(gt=0, lt=1)] = 0.1,
         max_epochs: Annotated[int, Field(ge=1)] = 200,
         patience: Annotated[int, Field(ge=1)] = 10,
+        shuffled: bool = False,
     ) -> None:
         super().__init__(context)
         self.labels, self.lr, self.batch_size = labels, lr, batch_size
-        self.held_out, self.max_epochs, self.patience = held_out, max_epochs, patience
+        self.held_out, self.max_epochs, self.patience, self.shuffled = held_out, max_epochs, patience, shuffled
         self.encoder = context.make_encoder()
 
     def fit(self, make_env: MakeLabelled, seed: int) -> dict[str, float]:
         rng = np.random.default_rng(seed)
         env, obs = make_env(copies_for(self.labels))
-        act = _random_actions(self.context.action_space, rng)
+        act = _random_actions(self.context.action_space, env.num_envs, rng)
         data = collect(env, obs, self.labels, act, lambda e: e.labels())
         if not data.answers:
             raise ValueError("the environment offers no state labels")
         self.state_labels, self.steps = self.labels, data.steps
+        data = shuffled(data, rng) if self.shuffled else data
         train, held_out = split(data.episodes, self.held_out, rng)
         heads = nn.ModuleDict(
             {name: _Head(self.encoder.features_dim, told[train]) for name, told in data.answers.items()}
         )
         module = nn.ModuleDict({"encoder": self.encoder, "heads": heads})
-        options = {"batch_size": self.batch_size, "max_epochs": self.max_epochs, "patience": self.patience}
         metrics = early_stopping(
             module,
             lambda index: self._loss(heads, data, index),
             train,
             held_out,
             lr=self.lr,
-            **options,
+            batch_size=self.batch_size,
+            max_epochs=self.max_epochs,
+            patience=self.patience,
         )
         return metrics | self._scores(heads, data, held_out)
 
@@ -105,10 +117,6 @@ class _Head(nn.Module):
         return 1.0 - (F.mse_loss(out[..., 0], wanted) / wanted.square().mean().clamp(min=1e-12)).item()
 
 
-def _random_actions(space: spaces.Space, rng: np.random.Generator):  # type: ignore[no-untyped-def]
+def _random_actions(space: spaces.Space, copies: int, rng: np.random.Generator) -> Act:
     space.seed(int(rng.integers(2**31)))
-
-    def act(env: LabelledEnv) -> np.ndarray:
-        return np.stack([space.sample() for _ in range(env.num_envs)])
-
-    return act
+    return lambda _obs, _answers: np.stack([space.sample() for _ in range(copies)])

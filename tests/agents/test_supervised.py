@@ -78,7 +78,7 @@ def part(name: str) -> Any:
 
 
 def test_there_is_something_to_test() -> None:
-    assert {"bc", "state"} <= set(names())
+    assert {"bc", "dagger", "state"} <= set(names())
 
 
 @pytest.mark.parametrize("name", names())
@@ -213,7 +213,7 @@ class Clock:
 @pytest.mark.parametrize("labels", [1, 6, 20, 22])
 def test_collect_keeps_observation_answer_and_episode_together(labels: int) -> None:
     env: Any = Clock(3)
-    data = collect(env, env.now.copy(), labels, lambda e: np.zeros(3), lambda e: {"now": env.now.copy()})
+    data = collect(env, env.now.copy(), labels, lambda _obs, _told: np.zeros(3), lambda e: {"now": env.now.copy()})
     assert isinstance(data.obs, Tensor)
     assert data.obs.shape == (labels, 3)
     assert torch.equal(data.obs, data.answers["now"])
@@ -236,7 +236,7 @@ def test_collect_reads_dict_observations() -> None:
             return {"copy": obs[:, 0], "time": obs[:, 1:]}, *rest
 
     first = {"copy": env.now[:, 0].copy(), "time": env.now[:, 1:].copy()}
-    data: Any = collect(Named(), first, 5, lambda e: np.zeros(2), lambda e: {"x": env.now[:, 2].copy()})  # type: ignore[arg-type]
+    data: Any = collect(Named(), first, 5, lambda _obs, _told: np.zeros(2), lambda e: {"x": env.now[:, 2].copy()})  # type: ignore[arg-type]
     assert data.obs["copy"].tolist() == [0, 0, 0, 1, 1]
     assert data.obs["time"][:, 1].tolist() == data.answers["x"].tolist() == [0, 1, 0, 0, 1]
 
