@@ -45,6 +45,7 @@ class BatchedWorld(VectorEnv):
     cell_shape: tuple[int, int] | None = None  # rows, columns of the map of all cells; None: coverage is not measured
     emit_state: bool = False  # see above; only where `state_key` knows one
     has_one_level: bool = False  # every episode has the same cells within reach
+    revealed: bool = False  # see `reveal`
 
     def __init__(
         self,
@@ -147,6 +148,19 @@ class BatchedWorld(VectorEnv):
         """Of the running episodes, each [N]: return `r`, length `l`, and share of cells visited, `coverage`."""
         sums = {"r": self.episode_returns.copy(), "l": self.episode_lengths.copy()}
         return sums if self.coverage is None else sums | {"coverage": self.coverage.share(self.reachable())}
+
+    def reveal(self) -> None:
+        """From now on the observation is the ground truth, `labels()`, and no longer the view: a privilege.
+
+        Raises:
+            ValueError: the world has no labels.
+        """
+        if not self.label_spaces:
+            raise ValueError(f"{type(self).__name__} has no labels that could be seen")
+        self.single_observation_space = spaces.Dict(self.label_spaces)
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self._observe = self.labels  # type: ignore[method-assign]
+        self.revealed = True
 
     # ------------------------------------------------------------------ Gymnasium's face
 

@@ -6,7 +6,6 @@ vector entry point is never used: CartPole's is NEXT_STEP (fake zero-reward step
 
 from __future__ import annotations
 
-import functools
 import importlib
 import warnings
 from typing import Any, Literal
@@ -47,6 +46,24 @@ class Readable(gym.ObservationWrapper):
 
     def observation(self, observation: dict[str, Any]) -> dict[str, Any]:
         return {name: observation[name] for name in self.observation_space.spaces}  # type: ignore[attr-defined]
+
+
+class Revealed(gym.ObservationWrapper):
+    """The observation is the ground truth that an environment offers by `labels()`, as numbers."""
+
+    def __init__(self, env: gym.Env) -> None:
+        super().__init__(env)
+        env.reset(seed=0)
+        shapes = {name: np.shape(value) for name, value in self._labels().items()}
+        self.observation_space = spaces.Dict(
+            {name: spaces.Box(-np.inf, np.inf, shape, np.float32) for name, shape in shapes.items()}
+        )
+
+    def observation(self, observation: Any) -> dict[str, Any]:
+        return {name: np.asarray(value, np.float32) for name, value in self._labels().items()}
+
+    def _labels(self) -> dict[str, Any]:
+        return self.unwrapped.labels()  # type: ignore[attr-defined]
 
 
 def is_batched(env_id: str) -> bool:
@@ -110,6 +127,7 @@ def make(
     levels: int = 4096,
     eval_levels: int = 512,
     emit_labels: bool = False,
+    true_state: bool = False,
     **kwargs: Any,
 ) -> VectorEnv:
     """N copies of `env_id` (any id of Gymnasium's registry, or `module:Id-v0`), not yet reset: see `reset`.
@@ -118,25 +136,39 @@ def make(
         split: which levels a world with a level pool draws from; evaluation levels are unseen in training.
         levels, eval_levels: sizes of the two pools (worlds with a pool only).
         emit_labels: put ground truth into `infos["labels"]` (batched worlds; others may offer it themselves).
+        true_state: let the ground truth be the observation, instead of the view.
         kwargs: arguments of the environment; Minigrid's also take `view` and `tile_size`, see `envs.minigrid.views`.
 
     Raises:
         gymnasium.error.Error: unknown id, or arguments that the environment refuses.
     """
+    if is_batched(env_id):
+        world = _batched(env_id, n_envs, split, levels, eval_levels, emit_labels, kwargs)
+        if true_state:
+            world.reveal()
+        return world
+
+    def copy() -> gym.Env:
+        return Revealed(single(env_id, **kwargs)) if true_state else single(env_id, **kwargs)
+
+    return SyncVectorEnv([copy] * n_envs, autoreset_mode=AutoresetMode.SAME_STEP)
+
+
+def _batched(
+    env_id: str, n_envs: int, split: Any, levels: int, eval_levels: int, emit_labels: bool, kwargs: dict[str, Any]
+) -> BatchedWorld:
+    pools = {"split": split, "levels": levels, "eval_levels": eval_levels}
     if (name := env_id.removeprefix("envs:")) in MINIGRID_IDS:
         from envs import minigrid
 
-        return minigrid.make(
-            name, n_envs, split=split, levels=levels, eval_levels=eval_levels, emit_labels=emit_labels, **kwargs
-        )
-    if is_batched(env_id):
-        if "split" in gym.spec(name).kwargs:
-            kwargs = {"split": split, "levels": levels, "eval_levels": eval_levels, **kwargs}
-        return gym.make_vec(
-            env_id, n_envs, vectorization_mode="vector_entry_point", emit_labels=emit_labels, **kwargs
-        ).unwrapped
-    copies = [functools.partial(single, env_id, **kwargs) for _ in range(n_envs)]
-    return SyncVectorEnv(copies, autoreset_mode=AutoresetMode.SAME_STEP)
+        return minigrid.make(name, n_envs, emit_labels=emit_labels, **pools, **kwargs)
+    if "split" in gym.spec(name).kwargs:
+        kwargs = pools | kwargs
+    made = gym.make_vec(
+        env_id, n_envs, vectorization_mode="vector_entry_point", emit_labels=emit_labels, **kwargs
+    ).unwrapped
+    assert isinstance(made, BatchedWorld)
+    return made
 
 
 def reset(env: VectorEnv, seed: int | np.random.SeedSequence) -> Any:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import random
 import time
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from stable_baselines3.common.callbacks import BaseCallback
 
 from agents.learners.ppo import PPO
@@ -14,15 +16,21 @@ from envs.batched import BatchedWorld
 if TYPE_CHECKING:
     from sandbox.experiment import Session
 
+LEARN, WORLD, _EVALUATION, LABELS = range(4)  # streams of SeedSequence([seed, stream, boundary])
+
 
 class Boundary(BaseCallback):
-    """At the start of each rollout: evaluate where due, save where due, re-seed there, and stop where asked."""
+    """At the start of each rollout: evaluate where due, save where due, re-seed there, and stop where asked.
 
-    def __init__(self, session: Session, first: int, rollouts: int) -> None:
+    Args:
+        first: environment steps before the first of `rollouts`.
+        points: evaluations among them.
+    """
+
+    def __init__(self, session: Session, first: int, rollouts: int, points: int) -> None:
         super().__init__()
         self.session, self.first = session, first
         self.resumed_at = session.state["num_timesteps"] if session.state else None
-        points = session.experiment.evaluation.points
         due = np.linspace(0, rollouts, points + 1)[:-1]  # the last point is the final evaluation
         self.due = {round(k) for k in due}
         self.clock = time.monotonic()
@@ -78,3 +86,11 @@ class Boundary(BaseCallback):
 
     def _on_step(self) -> bool:
         return True
+
+
+def seed_everything(seed: int, stream: int, boundary: int) -> None:
+    """All global generators, from SeedSequence (neighbouring seeds share nothing)."""
+    words = np.random.SeedSequence([seed, stream, boundary]).generate_state(3)
+    torch.manual_seed(int(words[0]))
+    np.random.seed(int(words[1]))  # noqa: NPY002 - SB3 permutes minibatches with the global generator
+    random.seed(int(words[2]))

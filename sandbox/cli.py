@@ -46,6 +46,9 @@ Sets = Annotated[
     list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, e.g. learner.gamma=0.95. Repeatable.")
 ]
 Plugins = Annotated[list[Path], typer.Option("--plugin", help="A file with a bonus (or another part) of your own.")]
+Expert = Annotated[
+    Path | None, typer.Option("--expert", metavar="RUN", help="A finished run whose agent gives the action labels.")
+]
 Out = Annotated[Path, typer.Option("--out", help="Folder for the runs.")]
 Output = Annotated[Format, typer.Option("--format", help="Form of the data on stdout.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would run and what it would cost, and stop.")]
@@ -85,6 +88,7 @@ def train(
     config: Annotated[Path | None, typer.Option("--config", help="A TOML file, or a run's config.json.")] = None,
     sets: Sets = [],
     plugins: Plugins = [],
+    expert: Expert = None,
     output: Output = Format.table,
     dry_run: DryRun = False,
 ) -> None:
@@ -94,7 +98,7 @@ def train(
     """
     from sandbox import main_job
 
-    experiment = main_job.experiment(agent, env, steps, seed, config, sets, plugins)
+    experiment = main_job.experiment(agent, env, steps, seed, config, sets, plugins, expert)
     main_job.train(experiment, out, str(output), dry_run, _command())
 
 
@@ -108,6 +112,7 @@ def compare(
     out: Out = Path("runs/compare"),
     sets: Sets = [],
     plugins: Plugins = [],
+    expert: Expert = None,
     output: Output = Format.table,
     dry_run: DryRun = False,
 ) -> None:
@@ -117,7 +122,7 @@ def compare(
     """
     from sandbox import main_job
 
-    study = main_job.study(agents, envs, seeds, steps, sets, plugins)
+    study = main_job.study(agents, envs, seeds, steps, sets, plugins, expert)
     main_job.compare(study, out, jobs, str(output), dry_run, _command())
 
 

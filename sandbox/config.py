@@ -99,6 +99,14 @@ class PluginRef(_Frozen):
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
+class ExpertRef(_Frozen):
+    """A run whose agent gives action labels, as it was used: absolute path, and SHA-256 (hex) of what it is: its
+    configuration and its final checkpoint."""
+
+    path: Annotated[str, Field(min_length=1, max_length=4096)]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
 class Experiment(_Frozen):
     """One agent in one world with one seed: all that decides a run's numbers."""
 
@@ -111,6 +119,7 @@ class Experiment(_Frozen):
     checkpoint_rollouts: Rollouts | None = None  # a boundary re-seeds, so that this is part of the experiment
     device: Device = "cpu"
     plugins: tuple[PluginRef, ...] = ()
+    expert: ExpertRef | None = None  # gives the action labels in place of the world's oracle
 
 
 class Study(_Frozen):
@@ -128,12 +137,13 @@ class Study(_Frozen):
     checkpoint_rollouts: Rollouts | None = None
     device: Device = "cpu"
     plugins: list[Annotated[str, Field(min_length=1, max_length=4096)]] = []
+    expert: Annotated[str, Field(min_length=1, max_length=4096)] | None = None
 
     def experiments(self) -> list[Experiment]:
         """Every experiment once, by agent, then world, then seed, agents under their canonical names.
 
         Loads the plugins and imports parts that have options. An experiment names only the plugins that its agent
-        uses, so that a plugin more does not make the other agents' runs another experiment.
+        uses, and an expert only where its labels are asked for, so that the other agents' runs stay what they are.
 
         Raises:
             UsageError: an agent or a plugin is not right.
@@ -141,6 +151,7 @@ class Study(_Frozen):
         plugins = {plugin.name: plugin for plugin in map(load_plugin, self.plugins)}
         agents = {str(spec): spec for spec in map(parse_agent, self.agents)}
         seeds = range(self.seeds) if isinstance(self.seeds, int) else dict.fromkeys(self.seeds)
+        experts = self._experts(agents)
         return [
             Experiment(
                 agent=agent,
@@ -156,11 +167,25 @@ class Study(_Frozen):
                     for part in spec.elements
                     if part.name in plugins
                 ),
+                expert=experts.get(agent),
             )
             for agent, spec in agents.items()
             for world in dict.fromkeys(self.envs)
             for seed in seeds
         ]
+
+    def _experts(self, agents: dict[str, AgentSpec]) -> dict[str, ExpertRef]:
+        """The expert of every agent that takes action labels."""
+        if self.expert is None:
+            return {}
+        from sandbox.expert import refer
+        from sandbox.plan import asks_oracle
+
+        found = refer(self.expert)
+        told = [agent for agent, spec in agents.items() if asks_oracle(spec)]
+        if not told:
+            raise UsageError(f"no agent of the study takes action labels from the expert {self.expert}; leave it out")
+        return dict.fromkeys(told, found)
 
 
 Model = TypeVar("Model", Experiment, Study)
@@ -179,7 +204,8 @@ def load_experiment(path: str | Path, overrides: Iterable[str] = ()) -> Experime
 
 
 def load_study(path: str | Path, overrides: Iterable[str] = ()) -> Study:
-    """A study from a TOML (or JSON) file, changed by `overrides`. Plugins in the file are relative to its folder.
+    """A study from a TOML (or JSON) file, changed by `overrides`. Plugins and an expert in
+    the file are relative to its folder.
 
     Raises:
         UsageError: as `load_experiment`.
@@ -188,6 +214,8 @@ def load_study(path: str | Path, overrides: Iterable[str] = ()) -> Study:
     if isinstance(data.get("plugins"), list):
         folder = Path(path).parent
         data["plugins"] = [str(folder / item) if isinstance(item, str) and item else item for item in data["plugins"]]
+    if isinstance(data.get("expert"), str) and data["expert"]:
+        data["expert"] = str(Path(path).parent / data["expert"])
     return build(Study, override(data, overrides), str(path))
 
 
@@ -295,8 +323,11 @@ def _clip(text: str, most: int = 80) -> str:
 
 
 def to_dict(experiment: Experiment) -> dict[str, Any]:
-    """The whole experiment, defaults written out, as JSON has it; `load_experiment` of it is the same experiment."""
-    return experiment.model_dump(mode="json")
+    """The whole experiment, defaults written out, as JSON has it; `load_experiment` of it is the same experiment.
+
+    Without an expert there is no such key: runs from before there were experts stay what they are.
+    """
+    return experiment.model_dump(mode="json", exclude={"expert"} if experiment.expert is None else None)
 
 
 def agent_of(experiment: Experiment) -> AgentSpec:
@@ -315,13 +346,15 @@ def agent_of(experiment: Experiment) -> AgentSpec:
 def digest(experiment: Experiment) -> str:
     """8 hex digits of everything but the seed: equal for two spellings of one agent, another for other steps.
 
-    A plugin counts by its content, not by its place. Loads plugins and imports parts that have options.
+    A plugin or an expert counts by its content, not by its place. Loads plugins and imports parts that have options.
 
     Raises:
         UsageError, CorruptFile: as `agent_of`.
     """
     data = to_dict(experiment) | {"agent": str(agent_of(experiment))}
     data["plugins"] = sorted(plugin["sha256"] for plugin in data["plugins"])
+    if experiment.expert is not None:
+        data["expert"] = experiment.expert.sha256
     del data["seed"]
     text = json.dumps(data, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:8]

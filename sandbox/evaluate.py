@@ -20,6 +20,7 @@ from agents.vec_env import GymnasiumVecEnv
 from envs import vector
 from sandbox.config import Experiment
 from sandbox.errors import EnvironmentFailed
+from sandbox.plan import world_of
 
 LONGEST = 1_000_000  # steps of an episode: beyond it an environment is taken for one that never ends
 STREAM = 2  # of SeedSequence([seed, stream]): evaluation never shares random numbers with training
@@ -58,13 +59,11 @@ class Evaluation:
 class Evaluator:
     """Plays `episodes` episodes with any predictor; the environment is built once."""
 
-    def __init__(self, experiment: Experiment, episodes: int, *, batched: bool) -> None:
+    def __init__(self, experiment: Experiment, episodes: int, *, batched: bool, true_state: bool = False) -> None:
         self.episodes, self.deterministic = episodes, experiment.evaluation.deterministic
         self.seed = experiment.seed
         copies = episodes if batched else min(episodes, 10)
-        world = experiment.world
-        pools: dict[str, Any] = {"levels": world.levels, "eval_levels": world.eval_levels, **world.kwargs}
-        self.env = vector.make(world.id, copies, split="eval", **pools)
+        self.env = world_of(experiment, copies, "eval", true_state)
         self.vec = GymnasiumVecEnv(self.env)
         self.levels = getattr(self.env, "levels_note", None) or "fresh seeds"
 

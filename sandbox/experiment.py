@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import json
-import random
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -19,15 +18,13 @@ import numpy as np
 import torch
 from stable_baselines3.common.logger import Logger
 
-from agents.context import Context
 from agents.learners._policy import MlpPolicy
 from agents.learners.ppo import PPO
-from agents.supervised import Supervised
 from agents.vec_env import GymnasiumVecEnv
 from envs import vector
 from envs.batched import BatchedWorld
-from sandbox import checkpoint, registry
-from sandbox.boundary import Boundary
+from sandbox import checkpoint, expert, registry, supervision
+from sandbox.boundary import LEARN, WORLD, Boundary, seed_everything
 from sandbox.energy import Meter
 from sandbox.errors import SandboxError, UsageError
 from sandbox.evaluate import Evaluation, Evaluator
@@ -36,7 +33,6 @@ from sandbox.plan import Plan, bonus_of, build, encoder_of, learner_kwargs, poli
 from sandbox.representation import Watch, points
 from sandbox.runs import Run, write_json
 
-LEARN, WORLD, _EVALUATION, LABELS = range(4)  # streams of SeedSequence([seed, stream, boundary])
 Progress = Callable[[int, int, dict[str, float]], None]
 
 
@@ -47,21 +43,13 @@ def evaluate_run(run: Run, plan_: Plan, seed: int, warn: Callable[[str], None]) 
         UsageError: the run has no checkpoint yet.
     """
     torch.set_num_threads(1)
-    found = checkpoint.latest(run.path / "checkpoints", warn)
-    if found is None and plan_.spec.base.kind != "reference":
-        raise UsageError(f"{run.path} has no checkpoint yet; `sandbox resume {run.path}` goes on with it")
-    evaluator = Evaluator(plan_.experiment.model_copy(update={"seed": seed}), plan_.episodes, batched=plan_.batched)
+    asked, base = plan_.experiment.model_copy(update={"seed": seed}), plan_.spec.base
+    evaluator = Evaluator(asked, plan_.episodes, batched=plan_.batched, true_state=plan_.true_state)
     space = evaluator.env.single_observation_space, evaluator.env.single_action_space
-    predictor: Any
-    if plan_.spec.base.kind == "reference":
-        predictor = registry.load("reference", plan_.spec.base.name)(space[1], seed=seed)
-    else:
-        assert found is not None
-        predictor = MlpPolicy(*space, lambda _progress: 1.0, **policy_kwargs(plan_))
-        weights = {k: v for k, v in found[1]["policy"].items() if not k.startswith("intrinsic_value_net")}
-        predictor.load_state_dict(weights)
     try:
-        return evaluator(predictor)
+        if base.kind == "reference":
+            return evaluator(registry.load("reference", base.name)(space[1], seed=seed))
+        return evaluator(expert.load_policy(run, plan_, space, warn))
     finally:
         evaluator.close()
 
@@ -81,6 +69,7 @@ def execute(
         SandboxError: the run stopped; its last verified checkpoint stays.
     """
     torch.set_num_threads(1)
+    expert.load(plan_)  # also where its labels have been told: a changed one is refused
     found = checkpoint.latest(run.path / "checkpoints", warn)
     state = found[1] if found else None
     with Meter() as meter:
@@ -113,7 +102,7 @@ class Session:
         self.should_stop, self.meter, self.state = should_stop, meter, state
         self.experiment = plan_.experiment
         self.logger = Logger(folder=str(run.path), output_formats=[writer])
-        self.evaluator = Evaluator(self.experiment, plan_.episodes, batched=plan_.batched)
+        self.evaluator = Evaluator(self.experiment, plan_.episodes, batched=plan_.batched, true_state=plan_.true_state)
         self.ledger = {"actions": 0, "states": 0, "rewards": 0, "terminations": 0}
         self.privileged: list[str] = []  # what parts were told that the agent cannot see
         self.spent = state["cost"] if state else None
@@ -144,65 +133,30 @@ class Session:
             space = self.evaluator.env.single_action_space
             predictor, steps = registry.load("reference", base.name)(space, seed=self.experiment.seed), 0
         else:
-            predictor, steps = self._fit_policy()
+            predictor, steps = supervision.fit_policy(self)
         evaluation = self.evaluate(predictor, steps)
         return self._result(evaluation, steps)
-
-    def _fit_policy(self) -> tuple[Any, int]:
-        """A supervised baseline that learns to act."""
-        env = self.evaluator.env
-        make_policy = functools.partial(self._new_policy, env.single_observation_space, env.single_action_space)
-        context = Context(env.single_observation_space, env.single_action_space, 1, self._new_encoder, make_policy)
-        part = build(self.plan.spec.base, context)
-        if self.state is not None:
-            part.policy.load_state_dict(self.state["policy"])
-            self.ledger |= self.state["ledger"]
-            return part.policy, int(self.state["label_steps"])
-        self._fit(part)
-        tree = {"policy": part.policy.state_dict(), "ledger": dict(self.ledger), "label_steps": part.steps}
-        tree |= {"position": self.writer.position(part.steps), "cost": self.cost()}
-        checkpoint.save(self.run.path / "checkpoints", part.steps, tree)
-        return part.policy, part.steps
-
-    def _fit(self, part: Supervised) -> None:
-        sequence = np.random.SeedSequence([self.experiment.seed, LABELS])
-        metrics = part.fit(functools.partial(self._labelled_env, sequence), int(sequence.generate_state(1)[0]))
-        if part.steps > self.experiment.steps:
-            raise UsageError(
-                f"{self.experiment.agent!r} takes {part.steps} environment steps to collect its labels, more than the "
-                f"budget of {self.experiment.steps}; raise --steps or ask for fewer labels"
-            )
-        self.ledger["actions"] += part.action_labels
-        self.ledger["states"] += part.state_labels
-        for name, value in metrics.items():
-            self.logger.record(f"supervised/{name}", value)
-        self.logger.dump(part.steps)
-        self.progress(part.steps, self.experiment.steps, metrics)
-
-    def _labelled_env(self, sequence: np.random.SeedSequence, copies: int) -> tuple[Any, Any]:
-        world = self.experiment.world
-        pools: dict[str, Any] = {"levels": world.levels, "eval_levels": world.eval_levels, **world.kwargs}
-        env = vector.make(world.id, copies, **pools)
-        return vector.told(env), vector.reset(env, sequence)
 
     # -------------------------------------------------------------- reinforcement learning
 
     def _train(self) -> tuple[PPO, int]:
-        experiment, plan_ = self.experiment, self.plan
-        world = experiment.world
-        pools: dict[str, Any] = {"levels": world.levels, "eval_levels": world.eval_levels, **world.kwargs}
-        env = vector.make(world.id, plan_.copies, **pools)
-        self.vec = GymnasiumVecEnv(env)
-        model = self._new_model(self.vec)
-        self.watch = Watch(model, self.writer.warn) if model.objective else None
-        self._show_labels(model, env)
-        first = self._supervise_encoder(model)  # steps that labels took: the learner's count begins there
-        rollouts = (experiment.steps - first) // plan_.per_rollout
+        model, budget = self.new_learner(), self.experiment.steps
+        first = supervision.teach(self, model)  # steps that labels took: the learner's count begins there
+        rollouts = (budget - first) // self.plan.per_rollout
         if rollouts <= 0:
             raise UsageError(f"no environment steps are left for learning after {first} for labels; raise --steps")
-        total = first + rollouts * plan_.per_rollout
+        self.learn(model, first, rollouts, self.experiment.evaluation.points)
+        self.ledger |= {
+            "rewards": model.num_timesteps - first - self._reward_free(model, first),
+            "terminations": model.num_timesteps - first,
+        }
+        return model, model.num_timesteps
+
+    def learn(self, model: PPO, first: int, rollouts: int, evaluations: int) -> None:
+        """`rollouts` after `first` steps, from their beginning or from the checkpoint."""
+        total = first + rollouts * self.plan.per_rollout
         model.set_logger(self.logger)
-        boundary = Boundary(self, first, rollouts)
+        boundary = Boundary(self, first, rollouts, evaluations)
         if self.state is None:
             model.ep_info_buffer, model.ep_success_buffer = deque(maxlen=100), deque(maxlen=100)
             model.num_timesteps = first
@@ -214,13 +168,8 @@ class Session:
             self.look_at_features(model)
             self.logger.dump(model.num_timesteps)
             boundary.save()
-        if model.objective is not None:
-            self.writer.embedding("features", *points(model.policy.features_extractor, experiment.world))
-        self.ledger |= {
-            "rewards": model.num_timesteps - first - self._reward_free(model, first),
-            "terminations": model.num_timesteps - first,
-        }
-        return model, model.num_timesteps
+        if model.objective is not None and not self.plan.true_state:  # whose encoder reads no frames
+            self.writer.embedding("features", *points(model.policy.features_extractor, self.experiment.world))
 
     def _reward_free(self, model: PPO, first: int) -> int:
         """Steps in which the reward was not looked at, in whole rollouts: an objective's pre-training, weight 0."""
@@ -229,27 +178,33 @@ class Session:
         starts = range(first, model.num_timesteps, per)
         return per * sum(start < pretraining or model.extrinsic_weight(start) == 0 for start in starts)
 
-    def _new_encoder(self) -> Any:
+    def new_encoder(self) -> Any:
         encoder, options = encoder_of(self.plan)
         return encoder(self.evaluator.env.single_observation_space, **options)
 
-    def _new_policy(self, observation_space: gym.Space, action_space: gym.Space) -> MlpPolicy:
+    def new_policy(self, observation_space: gym.Space, action_space: gym.Space) -> MlpPolicy:
         rate = self.experiment.learner.learning_rate
         return MlpPolicy(observation_space, action_space, lambda _progress: rate, **policy_kwargs(self.plan))
 
-    def _new_model(self, vec: GymnasiumVecEnv) -> PPO:
+    def new_learner(self) -> PPO:
+        """The learner in its world, with its parts."""
+        env = self.plan.world(self.plan.copies)
+        self.vec = GymnasiumVecEnv(env)
         spec = self.plan.spec
         objective = spec.get("objectives")
-        return PPO(
+        model = PPO(
             MlpPolicy,
-            vec,
+            self.vec,
             **learner_kwargs(self.plan),
             seed=int(np.random.SeedSequence([self.experiment.seed, LEARN]).generate_state(1)[0]),
             device=self.experiment.device,
             intrinsic=bonus_of(self.plan),
             objective=functools.partial(build, objective) if objective else None,
-            freeze_encoder=spec.get("supervised") is not None,
+            freeze_encoder=spec.get("supervised") is not None and not spec.hands_over,
         )
+        self.watch = Watch(model, self.writer.warn) if model.objective else None
+        self._show_labels(model, env)
+        return model
 
     def _show_labels(self, model: PPO, env: Any) -> None:
         """Put ground truth into the rollouts where a bonus reads it."""
@@ -263,19 +218,6 @@ class Session:
         env.emit_state = env.state_key() is not None  # the whole state in one number, where a world has it
         env.emit_labels = not env.emit_state
         self.privileged.append(f"{'+'.join(part.name for part in self.plan.spec.all('curiosity'))}: {told}")
-
-    def _supervise_encoder(self, model: PPO) -> int:
-        """Train the encoder on state labels where the agent asks for it; returns the steps that took."""
-        wanted = self.plan.spec.get("supervised")
-        if wanted is None:
-            return 0
-        if self.state is not None:  # the checkpoint holds the trained weights; the ledger is a matter of count
-            self.ledger["states"] = self.state["ledger"]["states"]
-            return int(self.state["label_steps"])
-        part = build(wanted, Context(model.observation_space, model.action_space, 1, self._new_encoder))
-        self._fit(part)
-        model.load_encoder(part.encoder)
-        return part.steps
 
     # -------------------------------------------------------------- boundaries
 
@@ -379,10 +321,7 @@ class Session:
 
     def _result(self, evaluation: Evaluation, steps: int) -> dict[str, Any]:
         success = evaluation.successes
-        told = [f"{part.name}: state labels" for part in self.plan.spec.parts if part.kind == "supervised"]
-        privileged = told + self.privileged
-        if self.plan.spec.base.name in ("bc", "oracle"):
-            privileged.append(f"{self.plan.spec.base.name}: the world's oracle")
+        shown_states = steps if self.plan.true_state else 0  # one at every step
         result = {
             "schema": 1,
             "status": "done",
@@ -398,8 +337,8 @@ class Session:
             "return": {"mean": evaluation.mean_return, "episodes": evaluation.returns},
             "success": None if success is None else {"mean": float(np.mean(success)), "episodes": success},
             "coverage": self._coverage(evaluation),
-            "labels": self.ledger,
-            "privileged": privileged,
+            "labels": self.ledger | {"states": self.ledger["states"] + shown_states},
+            "privileged": supervision.privileged(self) + self.privileged,
             "cost": self.cost(),
         }
         shown = {"eval/mean_reward": evaluation.mean_return}
@@ -407,14 +346,6 @@ class Session:
             shown["eval/success_rate"] = float(np.mean(success))
         self.writer.hparams(self.run.config, shown)
         return result
-
-
-def seed_everything(seed: int, stream: int, boundary: int) -> None:
-    """All global generators, from SeedSequence (neighbouring seeds share nothing)."""
-    words = np.random.SeedSequence([seed, stream, boundary]).generate_state(3)
-    torch.manual_seed(int(words[0]))
-    np.random.seed(int(words[1]))  # noqa: NPY002 - SB3 permutes minibatches with the global generator
-    random.seed(int(words[2]))
 
 
 def _optimisers(model: PPO) -> dict[str, torch.optim.Optimizer]:

@@ -38,10 +38,17 @@ def demo_study(seeds: int, steps: int) -> Study:
 
 
 def study(
-    agents: list[str], envs: list[str], seeds: int, steps: int, sets: Sequence[str], plugins: Sequence[Path]
+    agents: list[str],
+    envs: list[str],
+    seeds: int,
+    steps: int,
+    sets: Sequence[str],
+    plugins: Sequence[Path],
+    expert: Path | None = None,
 ) -> Study:
     """A study from the command line."""
     data: dict[str, Any] = {"name": "compare", "agents": agents, "envs": envs, "seeds": seeds, "steps": steps}
+    data |= {"expert": str(expert)} if expert is not None else {}
     return build(Study, override(data | {"plugins": [str(path) for path in plugins]}, sets), "the command line")
 
 
@@ -53,12 +60,15 @@ def experiment(
     config: Path | None,
     sets: Sequence[str],
     plugins: Sequence[Path],
+    expert: Path | None = None,
 ) -> Experiment:
     """One experiment, from a file or from the command line."""
     given = {name: value for name, value in (("steps", steps), ("seed", seed)) if value is not None}
     if config is not None:
-        if agent or env or plugins:
-            raise UsageError("--config names a whole experiment; change it by --set, not by AGENT, --env or --plugin")
+        if agent or env or plugins or expert:
+            raise UsageError(
+                "--config names a whole experiment; change it by --set, not by AGENT, --env, --plugin or --expert"
+            )
         return load_experiment(config, [*(f"{name}={value}" for name, value in given.items()), *sets])
     if agent is None or env is None:
         example = "sandbox train ppo+counts --env DeepSea-v0"
@@ -66,6 +76,10 @@ def experiment(
     loaded = [load_plugin(path) for path in plugins]
     data: dict[str, Any] = {"agent": agent, "world": {"id": env}, "steps": 500_000} | given
     data["plugins"] = [{"path": str(plugin.path), "sha256": plugin.sha256} for plugin in loaded]
+    if expert is not None:
+        from sandbox.expert import refer
+
+        data["expert"] = refer(expert).model_dump()
     made = build(Experiment, override(data, sets), "the command line")
     return made.model_copy(update={"agent": str(parse_agent(made.agent))})
 
@@ -157,6 +171,7 @@ def _run(study_: Study, out: Path, jobs: int | None, dry_run: bool, command: str
 
 def _check_worlds(experiments: list[Experiment]) -> None:
     """Refuse at once what no run could do: an unknown world, an arm that needs an oracle where there is none."""
+    from sandbox import expert
     from sandbox.plan import plan
 
     seen = set()
@@ -164,7 +179,7 @@ def _check_worlds(experiments: list[Experiment]) -> None:
         key = (one.agent, one.world.id)
         if key not in seen:
             seen.add(key)
-            plan(one)
+            expert.load(plan(one))
 
 
 def _execute(todo: list[Job], workers: int, command: str, out: Path) -> None:

@@ -6,10 +6,11 @@ import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.vector import VectorEnv
 
 from agents.adam import Adam
 from agents.context import Context
@@ -56,6 +57,21 @@ class Plan:
     def trains(self) -> bool:
         return self.spec.base.name == "ppo"
 
+    @property
+    def pretraining(self) -> int:
+        """Rollouts without reward in which an objective trains the encoder that a supervised policy begins with."""
+        objective = None if self.trains else self.spec.get("objectives")
+        return 0 if objective is None else math.ceil(option(objective, "pretrain_steps") / self.per_rollout)
+
+    @property
+    def true_state(self) -> bool:
+        """Does the agent see the world's labels in place of its view?"""
+        return sees_true_state(self.spec)
+
+    def world(self, copies: int) -> VectorEnv:
+        """`copies` of the experiment's world on its training levels, not yet reset."""
+        return world_of(self.experiment, copies, "train", self.true_state)
+
 
 def plan(experiment: Experiment) -> Plan:
     """Resolve what the configuration leaves open, and refuse what cannot run.
@@ -75,8 +91,7 @@ def plan(experiment: Experiment) -> Plan:
             raise UsageError(
                 f"{experiment.steps} steps are too few for {copies} copies; at least {2 * copies} are needed"
             )
-    _check_supervision(spec, env, world.id, batched)
-    _check_labels(spec, experiment)
+    _check_supervision(spec, env, experiment, batched)
     rollouts = max(1, experiment.steps // (copies * max(n_steps, 1)))
     limit = env.spec.max_episode_steps if env.spec and env.spec.max_episode_steps else UNKNOWN_LIMIT
     interval = BATCHED_INTERVAL if batched else math.ceil(EPISODES_BETWEEN * limit / max(n_steps, 1))
@@ -84,6 +99,7 @@ def plan(experiment: Experiment) -> Plan:
         experiment, spec, batched, copies, n_steps, rollouts, experiment.checkpoint_rollouts or interval,
         experiment.evaluation.episodes or (100 if batched else 20), _encoder_name(spec, env.observation_space),
     )  # fmt: skip
+    _check_phases(resolved)
     preflight.check_memory(
         preflight.rollout_bytes(experiment, env.observation_space, copies, n_steps),
         f"{copies} copies x {n_steps} steps",
@@ -96,30 +112,64 @@ def _encoder_name(spec: AgentSpec, space: gym.Space) -> str:
     return chosen.name if chosen else default_encoder(space)
 
 
-def _check_supervision(spec: AgentSpec, env: gym.Env, env_id: str, batched: bool) -> None:
-    names = {part.name for part in spec.elements}
-    base: Any = env.unwrapped
-    if names & {"bc", "oracle"} and not vector.offers_oracle(env_id, env):
+def world_of(experiment: Experiment, copies: int, split: Literal["train", "eval"], true_state: bool) -> VectorEnv:
+    """`copies` of the experiment's world, not yet reset."""
+    world = experiment.world
+    pools: dict[str, Any] = {"levels": world.levels, "eval_levels": world.eval_levels, **world.kwargs}
+    return vector.make(world.id, copies, split=split, true_state=true_state, **pools)
+
+
+def sees_true_state(spec: AgentSpec) -> bool:
+    """Does the agent's encoder read the world's labels in place of the view?"""
+    chosen = spec.get("encoders")
+    return chosen is not None and registry.load("encoders", chosen.name).privileged is not None  # type: ignore[attr-defined]
+
+
+def asks_oracle(spec: AgentSpec) -> bool:
+    """Is the agent told actions: by the world's oracle, or by an expert in its place?"""
+    part = spec.supervised
+    return part is not None and registry.load("supervised", part.name).asks == "oracle"  # type: ignore[attr-defined]
+
+
+def option(part: Part, name: str) -> Any:
+    """A part's option as given, else its default; 0 where it has none of that name."""
+    known = registry.schema(registry.load(part.kind, part.name)).model_fields
+    return part.options.get(name, known[name].default if name in known else 0)
+
+
+def _check_supervision(spec: AgentSpec, env: gym.Env, experiment: Experiment, batched: bool) -> None:
+    env_id, told = experiment.world.id, asks_oracle(spec)
+    if experiment.expert is not None and not told:
+        raise UsageError(f"{str(spec)!r} takes no action labels, so no expert can give them; leave --expert out")
+    needs = spec.base.name == "oracle" or (told and experiment.expert is None)
+    if needs and not vector.offers_oracle(env_id, env):
         raise UsageError(
             f"{str(spec)!r} needs an oracle, and {env_id!r} has none; those that have one: DeepSea-v0, this "
             "package's other worlds and the batched MiniGrid ids but Playground (`sandbox list worlds`). Your own "
-            "environment offers one by a method oracle() -> action"
+            "environment offers one by a method oracle() -> action" + (", or --expert RUN labels in its place" * told)
         )
-    if "state" in names and not (batched or hasattr(base, "labels")):
+    states = sees_true_state(spec) or (spec.supervised is not None and not told)
+    if states and not (batched or hasattr(env.unwrapped, "labels")):
         raise UsageError(f"{str(spec)!r} needs state labels, and {env_id!r} offers none (a method labels() -> dict)")
 
 
-def _check_labels(spec: AgentSpec, experiment: Experiment) -> None:
-    """Labels cost one step each: refuse before they are collected what the budget does not hold."""
-    for part in (spec.base, *spec.parts):
-        if part.kind == "supervised":
-            known = registry.schema(registry.load(part.kind, part.name)).model_fields
-            labels = part.options.get("labels", known["labels"].default if "labels" in known else 0)
-            if labels > experiment.steps:
-                raise UsageError(
-                    f"{experiment.agent!r} takes {labels:,} environment steps to collect its labels, more than the "
-                    f"budget of {experiment.steps:,}; raise --steps or ask for fewer labels"
-                )
+def _check_phases(plan_: Plan) -> None:
+    """Labels cost one step each, and so does experience without reward: refuse beforehand what cannot be done."""
+    experiment, part, objective = plan_.experiment, plan_.spec.supervised, plan_.spec.get("objectives")
+    if part is None:
+        return
+    if objective is not None and option(objective, "mode") == "auxiliary":
+        raise UsageError(
+            f"{experiment.agent!r}: beside {part.name} an objective trains the encoder first, and then it is kept "
+            f"({objective.name}:mode=frozen) or learns slowly on ({objective.name}:mode=finetune); say which"
+        )
+    labels, before = option(part, "labels"), plan_.pretraining * plan_.per_rollout
+    if labels + before > experiment.steps:
+        first = f" after {before:,} of pre-training (pretrain_steps)" if before else ""
+        raise UsageError(
+            f"{experiment.agent!r} takes {labels:,} environment steps to collect its labels{first}, more than the "
+            f"budget of {experiment.steps:,}; raise --steps or ask for fewer labels"
+        )
 
 
 def encoder_of(plan_: Plan) -> tuple[type, dict[str, Any]]:

@@ -16,7 +16,7 @@ from sandbox.errors import UsageError
 from sandbox.registry import NAME, all_names, choices, explain, kind_of, load, read_value, schema, short, write_value
 
 PART_ORDER = ("encoders", "curiosity", "supervised", "objectives")  # of an agent's name, after its base
-BESIDE_A_LEARNER = ("state",)  # supervised parts that train a learner's encoder; the others are agents of their own
+BESIDE_A_LEARNER = ("state",)  # supervised parts that only see; the others act, alone or before a learner goes on
 LONGEST_AGENT = 1000  # characters
 
 
@@ -60,6 +60,17 @@ class AgentSpec:
     def all(self, kind: str) -> tuple[Part, ...]:
         """The parts of this kind beside the base: several only of `curiosity`, which add up."""
         return tuple(part for part in self.parts if part.kind == kind)
+
+    @property
+    def supervised(self) -> Part | None:
+        """The part that is told labels: the base, or one beside a learner."""
+        return self.base if self.base.kind == "supervised" else self.get("supervised")
+
+    @property
+    def hands_over(self) -> bool:
+        """Does a policy that learned from labels go on as a learner (`ppo+bc`)?"""
+        part = self.get("supervised")
+        return part is not None and part.name not in BESIDE_A_LEARNER
 
     @property
     def elements(self) -> tuple[Part, ...]:
@@ -152,15 +163,17 @@ def _option(text: str) -> Any:
     return text if isinstance(value, dict) or (isinstance(value, list) and "{" in text) else value
 
 
-def _is_base(part: Part) -> bool:
-    return part.kind in ("learners", "reference") or (part.kind == "supervised" and part.name not in BESIDE_A_LEARNER)
+def _bases(parts: list[Part]) -> list[Part]:
+    """A learner or a reference; where none is named, a supervised part that can act."""
+    named = [part for part in parts if part.kind in ("learners", "reference")]
+    return named or [part for part in parts if part.kind == "supervised" and part.name not in BESIDE_A_LEARNER]
 
 
 def _compose(parts: list[Part]) -> AgentSpec:
     if len(parts) == 1 and parts[0].name in BESIDE_A_LEARNER:
         return AgentSpec(Part("learners", "ppo"), tuple(parts))
-    bases = [part for part in parts if _is_base(part)]
-    rest = sorted((part for part in parts if not _is_base(part)), key=_place)
+    bases = _bases(parts)
+    rest = sorted((part for part in parts if part not in bases), key=_place)
     if len(bases) != 1:
         found = " and ".join(part.name for part in bases) or "none"
         raise UsageError(f"an agent has exactly one base, such as ppo, bc, random or oracle; found: {found}")
@@ -181,14 +194,24 @@ def _place(part: Part) -> tuple[int, str]:
 
 
 def _check_beside(base: Part, parts: list[Part]) -> None:
-    allowed = {"learners": PART_ORDER, "supervised": ("encoders",)}.get(base.kind, ())
+    allowed = {"learners": PART_ORDER, "supervised": ("encoders", "curiosity", "objectives")}.get(base.kind, ())
     wrong = [part.name for part in parts if part.kind not in allowed]
     if wrong:
         rule = f"takes a part of {', '.join(allowed)} only" if allowed else "takes no other part"
         raise UsageError(f"{base.name} does not go together with {', '.join(wrong)}: it {rule}")
-    if {"supervised", "objectives"} <= {part.kind for part in parts}:
+    kinds = {part.kind for part in parts}
+    if base.kind == "supervised" and "curiosity" in kinds and "objectives" not in kinds:
+        bonus = next(part.name for part in parts if part.kind == "curiosity")
+        raise UsageError(
+            f"{bonus} beside {base.name} says where an objective's experience comes from, and there is no objective; "
+            f"name one ({base.name}+{bonus}+inverse:mode=frozen)"
+        )
+    if {"supervised", "objectives"} <= kinds:
         names = " and ".join(part.name for part in parts if part.kind in ("supervised", "objectives"))
-        raise UsageError(f"{names} do not go together: the first freezes the encoder that the second would train")
+        raise UsageError(
+            f"{names} do not go together beside {base.name}: each would make the encoder its own "
+            "(an objective may stand beside bc alone: bc+inverse:mode=frozen)"
+        )
 
 
 def _validated(part: Part) -> Part:

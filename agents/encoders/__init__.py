@@ -16,6 +16,8 @@ class Encoder(BaseFeaturesExtractor):
     Unlike SB3's extractors it is not handed preprocessed input: SB3 would take a symbolic view for a picture.
     """
 
+    privileged: str | None = None  # what it is shown in place of the view; a run's result names it
+
     def forward(self, obs: Obs) -> Tensor:
         raise NotImplementedError
 

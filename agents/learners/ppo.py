@@ -10,6 +10,12 @@ differs from SB3, and why: the rollout holds true successors, so a bonus sees th
 not the next episode's start; terminated and truncated stay apart; a time limit's bootstrap is a value and never part
 of a reward; the log is written after the update, so that the last one is not lost. Without bonus and objective, the
 same seed gives SB3's weights.
+
+A policy that learned from labels may be handed over (`take_policy`). Its value heads know nothing yet, and advantages
+of such a critic are noise that undoes the policy; so only the value heads learn at first, on the features as they are,
+and then everything (Ramrakhya et al. 2023, "PIRLNav": critic learning, then interactive learning). The policy's moments
+in Adam begin where the policy begins to learn. A cloned policy that is too sure of itself would not explore: that is
+left to the cloning's early stopping, which keeps the weights of the best held-out likelihood, and to the entropy term.
 """
 
 from __future__ import annotations
@@ -99,6 +105,7 @@ class PPO(SB3PPO):
         self.anneal, self._share = anneal, 1.0
         self.bfloat16 = bfloat16
         self.freeze_encoder = freeze_encoder
+        self.policy_from = 0  # absolute environment steps: in rollouts that begin before, only the value heads learn
         self.rollout: Rollout | None = None  # the last one collected
         self._log_now = False
         self._surrogate: Surrogate | None = None  # of the rollout being learned from
@@ -151,9 +158,18 @@ class PPO(SB3PPO):
         return self.reward_free or self.extrinsic_weight(self._rollout_start) == 0
 
     @property
+    def critic_only(self) -> bool:
+        """Must the present rollout leave the policy as it is?"""
+        return self._rollout_start < self.policy_from
+
+    @property
+    def _entropy_weight(self) -> float:
+        return 0.0 if self.critic_only else self.ent_coef * self._share
+
+    @property
     def _encoder_rate(self) -> float:
         """The encoder's share of the learning rate for the policy's gradient: 0 means cut."""
-        if self.freeze_encoder or self.reward_free:
+        if self.freeze_encoder or self.reward_free or self.critic_only:
             return 0.0
         mode = self.objective.mode if self.objective else "auxiliary"
         return {"auxiliary": 1.0, "frozen": 0.0, "finetune": FINETUNE_RATE}[mode]
@@ -165,6 +181,11 @@ class PPO(SB3PPO):
     def load_encoder(self, encoder: torch.nn.Module) -> None:
         """Take the weights of a trained encoder of the same architecture."""
         self.policy.features_extractor.load_state_dict(encoder.state_dict())
+
+    def take_policy(self, policy: TwoHeads) -> None:
+        """Act as a trained policy of the same architecture acts; the value heads, and their own layers, stay fresh."""
+        weights = {name: value for name, value in policy.state_dict().items() if "value_net" not in name}
+        self.policy.load_state_dict(self.policy.state_dict() | weights)
 
     # ------------------------------------------------------------------ acting
 
@@ -240,6 +261,8 @@ class PPO(SB3PPO):
             weight = self.intrinsic_weight(self._rollout_start)
             storage.mixed = storage.mixed + weight * storage.advantages[1]
             self.logger.record("curiosity/weight", weight)
+        if self.critic_only:
+            storage.mixed = torch.zeros_like(storage.mixed)
 
     def _weighted(self, advantages: Tensor) -> Tensor:
         weight = self.extrinsic_weight(self._rollout_start)
@@ -297,6 +320,8 @@ class PPO(SB3PPO):
             group["lr"] *= self._share
         self.logger.record("train/learning_rate", groups[0]["lr"])
         groups[1]["lr"] *= self._encoder_rate if not self._objective_active else 1.0
+        if 0 < self.policy_from <= self._rollout_start < self.policy_from + self.n_steps * self.n_envs:
+            _begin_moments(self.policy.optimizer)
 
     def _losses(self, index: Tensor, clip_range: float) -> dict[str, Tensor]:
         """The terms of the loss on the minibatch of steps `index` (flat); `loss` is their weighted sum."""
@@ -336,7 +361,7 @@ class PPO(SB3PPO):
             coefs[0] = 0.0  # the extrinsic head must not see reward yet
         self._surrogate = Surrogate(
             data.actions, data.log_probs, data.mixed, data.returns, clip_range=clip_range,
-            ent_coef=self.ent_coef * self._share, value_coefs=coefs, normalise=self.normalize_advantage,
+            ent_coef=self._entropy_weight, value_coefs=coefs, normalise=self.normalize_advantage,
         )  # fmt: skip
         alone = not self._objective_active and not self.bfloat16  # else autograd is needed
         self._backward = None
@@ -358,7 +383,7 @@ class PPO(SB3PPO):
         value_losses = [self._value_loss(head, values[head], index) for head in range(len(values))]
         if self.blind:
             value_losses[0] = torch.zeros_like(value_losses[0])  # the extrinsic head must not see reward yet
-        loss = policy_loss + self.ent_coef * self._share * entropy_loss + self.vf_coef * torch.stack(value_losses).sum()
+        loss = policy_loss + self._entropy_weight * entropy_loss + self.vf_coef * torch.stack(value_losses).sum()
         terms = {"policy_gradient_loss": policy_loss, "entropy_loss": entropy_loss}
         terms |= dict(zip(VALUE_LOSSES, value_losses, strict=False))
         with torch.no_grad():
@@ -425,3 +450,11 @@ class PPO(SB3PPO):
 
 def _schedule(value: float | WeightSchedule) -> WeightSchedule:
     return value if callable(value) else lambda _steps: value
+
+
+def _begin_moments(optimizer: torch.optim.Optimizer) -> None:
+    """Of parameters that have had no gradient yet: else Adam takes its short memory of them for a long one, and their
+    first steps are up to six times too large."""
+    for state in optimizer.state.values():
+        if state and not state["exp_avg_sq"].any():
+            state["step"].zero_()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from gymnasium import spaces
@@ -38,6 +38,7 @@ class Supervised:
     policy to a learner that goes on from reward. One that learns to see has `encoder`, for a learner's frozen features.
     """
 
+    asks: Literal["oracle", "labels"] = "oracle"  # which method of the environment answers
     action_labels: int = 0
     state_labels: int = 0
     steps: int = 0

@@ -34,6 +34,8 @@ class StateSupervision(Supervised):
         shuffled: the negative control: each frame gets the state of another one.
     """
 
+    asks = "labels"
+
     def __init__(
         self,
         context: Context,

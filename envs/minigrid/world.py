@@ -182,7 +182,7 @@ class MiniGridWorld(BatchedWorld):
 
     def step(self, actions: np.ndarray) -> tuple[Observation, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """`BatchedWorld.step`, but after a reset only the copies concerned look again."""
-        if self.emit_labels and not self.emit_state:
+        if self.revealed or (self.emit_labels and not self.emit_state):
             return super().step(actions)
         rewards, terminated, truncated, ended = self._move(actions)
         self.episode_returns += rewards

@@ -390,6 +390,9 @@ def test_a_part_that_hides_its_options_is_a_programming_error(cls: type, message
         ("state:labels=7", "ppo+state:labels=7"),
         ("ppo+foresee+chance+deep", "ppo+deep+chance+foresee"),
         ("ppo+state+chance+deep", "ppo+deep+chance+state"),
+        ("bc:labels=50+ppo", "ppo+bc:labels=50"),
+        ("bc+chance+ppo+news:k=4", "ppo+chance+news:k=4+bc"),
+        ("foresee+news+bc:labels=50+wide", "bc:labels=50+wide+news+foresee"),
         ("ppo+news:lr=1e-3,k=3,mode=a", "ppo+news"),
         ("ppo+news:mode=b,k=4", "ppo+news:k=4,mode=b"),
         ("ppo+news:lr=1", "ppo+news:lr=1.0"),
@@ -444,7 +447,12 @@ def test_validated_options_are_what_the_constructor_takes() -> None:
         ("PPO", "no part's name"),
         ("ppo+", "no part's name"),
         ("news", "exactly one base.*found: none"),
-        ("ppo+bc", "exactly one base.*found: ppo and bc"),
+        ("ppo+random", "exactly one base.*found: ppo and random"),
+        ("bc+bc", "exactly one base.*found: bc and bc"),
+        ("ppo+bc+state", "at most one part of supervised; found: bc, state"),
+        ("ppo+bc+foresee", "bc and foresee do not go together beside ppo"),
+        ("random+bc", "random does not go together with bc"),
+        ("bc+state", "bc does not go together with state"),
         ("state+news", "exactly one base"),
         ("ppo+state+foresee", "do not go together"),
         ("ppo+news.chance.news", "a factor is named twice"),
@@ -456,8 +464,7 @@ def test_validated_options_are_what_the_constructor_takes() -> None:
         ("ppo+news+news", "a bonus is named twice"),
         ("ppo+wide+deep", "at most one part of encoders"),
         ("ppo+foresee+recall", "at most one part of objectives"),
-        ("bc+news", "bc does not go together with news: it takes a part of encoders only"),
-        ("bc+foresee+wide", "foresee: it takes a part of encoders only"),
+        ("bc+news", "news beside bc says where an objective's experience comes from.*bc.news.inverse:mode=frozen"),
         ("random+wide", "random does not go together with wide: it takes no other part"),
         ("oracle+news", "takes no other part"),
         ("ppo+news:", "an option is missing"),
@@ -663,7 +670,7 @@ def real(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_real_names_are_unique_across_kinds(real: None) -> None:
     listed = [name for kind in registry.PACKAGES for name in registry.names(kind)]
-    assert {"ppo", "bc", "state", "random", "oracle"} <= set(listed)
+    assert {"ppo", "bc", "dagger", "state", "random", "oracle"} <= set(listed)
     assert sorted(set(listed)) == sorted(listed)
     assert all(registry.NAME.fullmatch(name) for name in listed)
 
