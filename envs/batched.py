@@ -152,15 +152,22 @@ class BatchedWorld(VectorEnv):
     def reveal(self) -> None:
         """From now on the observation is the ground truth, `labels()`, and no longer the view: a privilege.
 
-        Raises:
-            ValueError: the world has no labels.
+        A label that is one number becomes a vector of one. Raises ValueError where the world has no labels.
         """
         if not self.label_spaces:
             raise ValueError(f"{type(self).__name__} has no labels that could be seen")
-        self.single_observation_space = spaces.Dict(self.label_spaces)
+        seen = {name: _vector(space) for name, space in self.label_spaces.items()}
+        self.single_observation_space = spaces.Dict(seen)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
-        self._observe = self.labels  # type: ignore[method-assign]
+        self._observe = self._labels_seen  # type: ignore[method-assign]
         self.revealed = True
+
+    def _labels_seen(self) -> Observation:
+        numbers = [
+            name for name, space in self.label_spaces.items() if isinstance(space, spaces.Box) and not space.shape
+        ]
+        labels = self.labels()
+        return labels | {name: labels[name][:, None] for name in numbers}
 
     # ------------------------------------------------------------------ Gymnasium's face
 
@@ -216,6 +223,13 @@ class BatchedWorld(VectorEnv):
             self._enter(ended)
             obs = self._observe()
         return obs, rewards, terminated, truncated, infos
+
+
+def _vector(space: spaces.Space) -> spaces.Space:
+    """Of one number a vector of one; else the space itself."""
+    if not isinstance(space, spaces.Box) or space.shape:
+        return space
+    return spaces.Box(space.low[None], space.high[None], dtype=space.dtype)
 
 
 class SingleCopy(gym.Env):

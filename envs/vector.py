@@ -49,21 +49,21 @@ class Readable(gym.ObservationWrapper):
 
 
 class Revealed(gym.ObservationWrapper):
-    """The observation is the ground truth that an environment offers by `labels()`, as numbers."""
+    """The observation is the ground truth that an environment offers by `labels()`, as vectors of numbers."""
 
     def __init__(self, env: gym.Env) -> None:
         super().__init__(env)
         env.reset(seed=0)
-        shapes = {name: np.shape(value) for name, value in self._labels().items()}
         self.observation_space = spaces.Dict(
-            {name: spaces.Box(-np.inf, np.inf, shape, np.float32) for name, shape in shapes.items()}
+            {
+                name: spaces.Box(-np.inf, np.inf, value.shape, np.float32)
+                for name, value in self.observation(None).items()
+            }
         )
 
     def observation(self, observation: Any) -> dict[str, Any]:
-        return {name: np.asarray(value, np.float32) for name, value in self._labels().items()}
-
-    def _labels(self) -> dict[str, Any]:
-        return self.unwrapped.labels()  # type: ignore[attr-defined]
+        told = self.unwrapped.labels()  # type: ignore[attr-defined]
+        return {name: np.atleast_1d(np.asarray(value, np.float32)) for name, value in told.items()}
 
 
 def is_batched(env_id: str) -> bool:

@@ -13,24 +13,28 @@ from __future__ import annotations
 from gymnasium import spaces
 from torch import Tensor
 
-from agents.encoders.mlp import Mlp
+from agents.encoders import Encoder
+from agents.encoders.mlp import Mlp, Width
 from agents.rollout import Obs
 
 
-class TrueState(Mlp):
+class TrueState(Encoder):
     """Args: hidden, widths of the layers; the last one is D."""
 
     privileged = "the world's labels instead of the view"
+
+    def __init__(self, observation_space: spaces.Space, *, hidden: tuple[Width, ...] = (128, 128)) -> None:
+        mlp = Mlp(observation_space, hidden=hidden)
+        super().__init__(observation_space, mlp.features_dim)
+        self.mlp = mlp
 
     def forward(self, obs: Obs) -> Tensor:
         space = self._observation_space
         if isinstance(obs, dict):
             assert isinstance(space, spaces.Dict)
-            return super().forward({name: _numbers(part, space[name]) for name, part in obs.items()})
-        return super().forward(_numbers(obs, space))
+            return self.mlp({name: _squeezed(part, space[name]) for name, part in obs.items()})
+        return self.mlp(_squeezed(obs, space))
 
 
-def _numbers(part: Tensor, space: spaces.Space) -> Tensor:
-    if not isinstance(space, spaces.Box):
-        return part
-    return (part.sign() * part.abs().log1p()).reshape(len(part), -1)
+def _squeezed(part: Tensor, space: spaces.Space) -> Tensor:
+    return part.sign() * part.abs().log1p() if isinstance(space, spaces.Box) else part
