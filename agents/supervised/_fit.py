@@ -87,9 +87,15 @@ def _by_copy(steps: list[np.ndarray], limit: int) -> Tensor:
     return torch.as_tensor(joined.reshape(-1, *joined.shape[2:])[:limit].copy())
 
 
-def split(episodes: np.ndarray, held_out: float, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """(training, held-out) indices; whole episodes are held out, or the last steps where there is only one."""
+def split(
+    episodes: np.ndarray, held_out: float, rng: np.random.Generator, kept: Sequence[int] = ()
+) -> tuple[Tensor, Tensor]:
+    """(training, held-out) indices; whole episodes are held out, or the last steps where there is only one.
+
+    The episodes `kept` are the first to be held out; the others follow by chance.
+    """
     names = rng.permutation(np.unique(episodes))
+    names = np.concatenate([np.array(kept, names.dtype), names[~np.isin(names, kept)]])
     if len(names) > 1:
         chosen = names[: max(1, round(held_out * len(names)))]
         mask = np.isin(episodes, chosen)

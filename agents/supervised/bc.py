@@ -58,13 +58,13 @@ class BehaviourCloning(Supervised):
         env, obs = make_env(copies_for(self.labels))
         data = collect(env, obs, self.labels, lambda _obs, told: told["action"], lambda e: {"action": e.oracle()})
         self.action_labels, self.steps = self.labels, data.steps
-        return self._clone(data, np.random.default_rng(seed))
-
-    def _clone(self, data: Labelled, rng: np.random.Generator) -> dict[str, float]:
-        """Learn from `data`; returns metrics."""
+        rng = np.random.default_rng(seed)
         data = shuffled(data, rng) if self.shuffled else data
+        return self._clone(data, *split(data.episodes, self.held_out, rng))
+
+    def _clone(self, data: Labelled, train: torch.Tensor, held_out: torch.Tensor) -> dict[str, float]:
+        """Learn from the indices `train` of `data`, judged by the others; returns metrics."""
         actions = data.answers["action"].to(torch.float32 if self._continuous else torch.int64)
-        train, held_out = split(data.episodes, self.held_out, rng)
         policy = self.policy
         device, space = policy.device, self.context.action_space
 

@@ -4,13 +4,14 @@ pi_i = beta_i pi* + (1 - beta_i) pi^_i acts in round i;   D <- D + {(s, pi*(s))}
 
 Ross, Gordon & Bagnell 2011, algorithm 3.1, with beta_1 = 1 and 0 from then on (their parameter-free choice): the first
 round is behaviour cloning. Cloned behaviour drifts to states that no demonstration shows; here those states are what
-is labelled. Each round learns from the first weights again, as each pi^ is trained anew on D in the paper: held-out
-episodes stay unseen, and the last policy is what bc would make of these labels. Loss, network, held-out episodes and
-early stopping are bc's.
+is labelled. Each round learns from the first weights again, as each pi^ is trained on D in the paper: the last policy
+is what bc would make of these labels, while one that goes on could have learned what is held out now. Loss, network,
+held-out episodes and early stopping are bc's.
 
 What differs: all rounds together have the labels that bc has, in equal parts; copies walk on where they stand instead
 of beginning episodes anew, as a round of few labels would never see an episode's end; the policy acts by samples, as it
-is evaluated; the last policy is kept, and not the best one on held-out data, as its data are the last policy's too.
+is evaluated; what was held out in one round stays so in the next (a single odd episode, held out for the first time,
+would stop a round of few labels at once); and the last policy is kept, as choosing one by rollouts would cost steps.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from pydantic import Field
 
 from agents.context import Context
 from agents.supervised import MakeLabelled, copies_for
-from agents.supervised._fit import Answers, Labelled, collect, joined
+from agents.supervised._fit import Answers, Labelled, collect, joined, shuffled, split
 from agents.supervised.bc import BehaviourCloning
 
 
@@ -63,13 +64,15 @@ class DAgger(BehaviourCloning):
         rng = np.random.default_rng(seed)
         first = {name: tensor.clone() for name, tensor in self.policy.state_dict().items()}
         parts: list[Labelled] = []
-        numbers, metrics = None, {}
+        numbers, metrics, kept = None, {}, np.array([], np.int64)
         for labels in _parts(self.labels, self.rounds, env.num_envs):
             act = self._act if parts else lambda _obs, told: told["action"]
             parts.append(collect(env, obs, labels, act, lambda e: {"action": e.oracle()}, numbers))
             obs, numbers = parts[-1].last
             self.policy.load_state_dict(first)
-            metrics = self._clone(joined(parts), rng)
+            data = shuffled(joined(parts), rng) if self.shuffled else joined(parts)
+            train, held_out = split(data.episodes, self.held_out, rng, kept)
+            metrics, kept = self._clone(data, train, held_out), np.unique(data.episodes[held_out])
         self.action_labels, self.steps = self.labels, sum(part.steps for part in parts)
         return metrics | {"rounds": float(len(parts))}
 
