@@ -71,7 +71,7 @@ class DAgger(BehaviourCloning):
             obs, numbers = parts[-1].last
             self.policy.load_state_dict(first)
             data = shuffled(joined(parts), rng) if self.shuffled else joined(parts)
-            train, held_out = split(data.episodes, self.held_out, rng, kept)
+            train, held_out = split(data.episodes, self.held_out, rng, kept.tolist())
             metrics, kept = self._clone(data, train, held_out), np.unique(data.episodes[held_out])
         self.action_labels, self.steps = self.labels, sum(part.steps for part in parts)
         return metrics | {"rounds": float(len(parts))}

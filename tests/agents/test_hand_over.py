@@ -71,7 +71,7 @@ def test_the_learner_acts_exactly_as_the_cloned_policy(net_arch: list[int]) -> N
     fresh = weights(model.policy)
     part.fit(make, 0)
     model.take_policy(part.policy)
-    logits = [policy.get_distribution(views()).distribution.logits for policy in (part.policy, model.policy)]  # type: ignore[attr-defined]
+    logits = [policy.get_distribution(views()).distribution.logits for policy in (part.policy, model.policy)]
     assert torch.equal(*logits)
     kept = [name for name, value in model.policy.state_dict().items() if torch.equal(value, fresh[name])]
     assert {"value_net.weight", "intrinsic_value_net.weight"} <= set(kept)

@@ -61,7 +61,9 @@ def equal(obs: Any, labels: dict[str, np.ndarray], space: spaces.Space) -> None:
 
 
 def test_a_foreign_environment_shows_its_labels_as_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(gym.registry, "Lamp-v0", gym.envs.registration.EnvSpec("Lamp-v0", entry_point=Lamp))
+    monkeypatch.setitem(
+        gym.registry, "Lamp-v0", gym.envs.registration.EnvSpec("Lamp-v0", entry_point=lambda **_: Lamp())
+    )
     env = vector.make("Lamp-v0", 2, true_state=True)
     obs, times = vector.reset(env, 0), []
     for _ in range(6):

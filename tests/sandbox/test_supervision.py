@@ -158,7 +158,7 @@ def test_a_run_that_lost_only_its_result_makes_the_same_again(sandbox: Call, tra
     run.result_file.unlink()
     assert sandbox("resume", run.path).code == 0
     for key in ("return", "labels", "steps", "privileged"):
-        assert run.result[key] == before[key], key  # type: ignore[index]
+        assert run.result[key] == before[key], key
 
 
 # ---------------------------------------------------------------------- the true state
