@@ -31,6 +31,10 @@ def trained(run: Run, plan_: Plan, of: Spaces, warn: Callable[[str], None]) -> n
         raise UsageError(
             f"{run.path}: {plan_.experiment.agent!r} learns no representation; give a run of another agent"
         )
+    if plan_.true_state:
+        raise UsageError(
+            f"{run.path}: {plan_.experiment.agent!r} is shown the labels and encodes no view; leave it out"
+        )
     found = checkpoint.latest(run.checkpoints, warn)
     if found is None:
         raise UsageError(f"{run.path} has no checkpoint yet; `sandbox resume {run.path}` goes on with it")

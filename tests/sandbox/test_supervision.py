@@ -173,6 +173,9 @@ def test_true_state_solves_what_it_sees(sandbox: Call, tmp_path: Path) -> None:
     assert run.result["privileged"] == ["true_state: the world's labels instead of the view"]
     answer = sandbox("evaluate", run.path, "--format", "json")
     assert json.loads(answer.out)["success"] > 0.9
+    for verb in ("probe", "diagnose"):  # there is no view whose features could be read
+        answer = sandbox(verb, run.path)
+        assert (answer.code, "encodes no view" in answer.err) == (2, True), answer.err
 
 
 # ---------------------------------------------------------------------- an expert
