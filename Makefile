@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS := 1
 
-.PHONY: install demo test check bench clean study-sb3 study-deep-sea study-labels study-kill study-parity
+.PHONY: install demo test check bench clean study-sb3 study-deep-sea study-labels study-labels-all study-kill study-parity
 .PHONY: study-oracle study-time-to-solve study-how-far study-curiosity study-fly-hash study-msa
 
 PIP = $(BIN)/pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
@@ -59,7 +59,12 @@ study-deep-sea: install
 	$(BIN)/python -m studies.deep_sea
 
 study-labels: install
-	$(BIN)/sandbox batch studies/labels.toml
+	$(BIN)/python -m studies.labels
+	$(BIN)/python -m studies.pages
+
+study-labels-all: install
+	$(BIN)/python -m studies.labels --all-arms
+	$(BIN)/python -m studies.pages
 
 study-kill: install
 	$(BIN)/python -m studies.kill_resume

@@ -51,7 +51,7 @@ def _order(row: dict[str, Any]) -> tuple[str, float]:
 def _row(row: dict[str, Any]) -> list[str]:
     ledger = [f"{row['ledger'][kind]:,.0f}" for kind in ("actions", "states", "rewards", "terminations")]
     return [
-        row["letter"], f"`{row['arm']}`", str(len(row["seeds"])), interval(row["score"], len(row["seeds"])),
+        row["letter"], row["arm"], str(len(row["seeds"])), interval(row["score"], len(row["seeds"])),
         "-" if row["coverage"] is None else f"{row['coverage']['iqm']:.2f}",
         *ledger, f"{row['steps']:,.0f}", f"{row['cpu_seconds']:.0f}",
     ]  # fmt: skip

@@ -61,8 +61,9 @@ def test_a_part_of_the_study_gives_a_page(tmp_path: Path) -> None:
         ledger = {"actions": told, "states": 0, "rewards": 1000 - told, "terminations": 1000 - told}
         score = {"success": {"mean": 0.5}, "return": {"mean": 0.4}, "coverage": {"evaluation": 0.25}}
         cost = {"status": "done", "steps": 1000, "cost": {"cpu_seconds": 3.0}, "privileged": []}
+        cost["evaluation"] = {"episodes": 100}
         write_json(run.result_file, score | cost | {"labels": ledger})
     text = page(labels.result(tmp_path, [batch]))
     assert "10 of 20 runs finished, 0 failed" in text and "made-up" in text
-    assert "| U2 | `bc:labels=64` | 5 | 0.50 [0.50, 0.50] | 0.25 | 64 | 0 | 936 | 936 | 1,000 | 3 |" in text
-    assert "| R1 | `ppo` | 5 |" in text
+    assert "| U2 | bc:labels=64 | 5 | 0.50 [0.50, 0.50] | 0.25 | 64 | 0 | 936 | 936 | 1,000 | 3 |" in text
+    assert "| R1 | ppo | 5 |" in text
