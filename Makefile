@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS := 1
 
 .PHONY: install demo test check bench clean study-sb3 study-deep-sea study-labels study-labels-all study-kill study-parity
-.PHONY: study-oracle study-time-to-solve study-how-far study-curiosity study-fly-hash study-msa
+.PHONY: study-oracle study-time-to-solve study-how-far study-curiosity study-fly-hash study-msa study-jepa
 
 PIP = $(BIN)/pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
 
@@ -64,6 +64,10 @@ study-labels: install
 
 study-labels-all: install
 	$(BIN)/python -m studies.labels --all-arms
+	$(BIN)/python -m studies.pages
+
+study-jepa: install
+	$(BIN)/python -m studies.jepa
 	$(BIN)/python -m studies.pages
 
 study-kill: install

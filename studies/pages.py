@@ -16,6 +16,7 @@ from typing import Any
 from sandbox.analyses import table
 from sandbox.runs import find_runs, read_json, write_json
 from studies._curiosity_page import curiosity
+from studies._jepa_page import jepa
 from studies._labels_page import labels
 from studies._msa_page import msa
 from studies._timed import SOLVED
@@ -230,6 +231,7 @@ def fly_hash(result: dict[str, Any]) -> str:
 PAGE: dict[str, tuple[str, Path, Callable[[dict[str, Any]], str]]] = {
     "demo": ("The demo", RESULTS / "demo.json", comparison),
     "labels": ("What labels are worth", RESULTS / "labels.json", labels),
+    "jepa": ("What keeps a latent world model from collapse", RESULTS / "jepa.json", jepa),
     "sb3_equivalence": ("Ours beside stable-baselines3's PPO", RESULTS / "sb3_equivalence.json", sb3),
     "deep_sea": ("DeepSea", RESULTS / "deep_sea.json", deep_sea),
     "curiosity": ("Which curiosity helps where", RESULTS / "curiosity.json", curiosity),
