@@ -7,3 +7,7 @@ class EnvironmentFault(RuntimeError):
 
 class NonFinite(RuntimeError):
     """A loss, gradient, weight or reward of the learner became NaN or infinite (the message says which first)."""
+
+
+class Unfit(ValueError):
+    """A part's settings do not go together, or do not fit the world (the message says what to change)."""

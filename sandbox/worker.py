@@ -12,9 +12,9 @@ from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any
 
-from agents.faults import EnvironmentFault, NonFinite
+from agents.faults import EnvironmentFault, NonFinite, Unfit
 from sandbox import runs
-from sandbox.errors import Diverged, EnvironmentFailed, SandboxError, Stopped
+from sandbox.errors import Diverged, EnvironmentFailed, SandboxError, Stopped, UsageError
 from sandbox.experiment import Progress, execute
 from sandbox.plan import plan
 from sandbox.runs import Run
@@ -63,6 +63,8 @@ def translate(error: Exception) -> SandboxError:
             f"training diverged: {error}. The last good checkpoint is kept; a smaller rate may help "
             "(--set learner.learning_rate=...)"
         )
+    if isinstance(error, Unfit):
+        return UsageError(str(error))
     if isinstance(error, MemoryError):
         return runs.NoResources(f"out of memory: {error}; use fewer copies (--set world.copies=...)")
     if isinstance(error, OSError):

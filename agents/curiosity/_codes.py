@@ -17,6 +17,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from agents.faults import Unfit
 from agents.rollout import Obs
 
 SYMBOLS = 32  # a box of whole numbers with more values than these holds quantities
@@ -79,7 +80,7 @@ class Code(nn.Module):
         parts = dict(sorted(space.spaces.items())) if isinstance(space, spaces.Dict) else {"": space}
         for part in parts.values():
             if not isinstance(part, spaces.Box | spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary):
-                raise ValueError(f"observations of {type(part).__name__} cannot be read as numbers")
+                raise Unfit(f"observations of {type(part).__name__} cannot be read as numbers")
         self.symbols = [name for name, part in parts.items() if _is_symbolic(part)]
         self.numbers = {name: _is_picture(part) for name, part in parts.items() if isinstance(part, spaces.Box)}
         self.numbers = {name: picture for name, picture in self.numbers.items() if name not in self.symbols}

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from agents.context import Context
 from agents.curiosity._batches import Shuffle, descend, different_steps, means, take
+from agents.faults import Unfit
 from agents.layers import Dense, Linear
 from agents.objectives._actions import Actions, inverse_head
 from agents.rollout import Obs, Rollout, map_obs
@@ -122,7 +123,7 @@ class Numbers(nn.Module):
         self.parts = dict(sorted(space.spaces.items())) if isinstance(space, spaces.Dict) else {"": space}
         for part in self.parts.values():
             if not isinstance(part, spaces.Box | spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary):
-                raise ValueError(f"observations of {type(part).__name__} cannot be read as numbers")
+                raise Unfit(f"observations of {type(part).__name__} cannot be read as numbers")
         self.size = sum(spaces.flatdim(part) for part in self.parts.values())
 
     def forward(self, obs: Obs) -> Tensor:

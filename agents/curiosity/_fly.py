@@ -16,6 +16,8 @@ import torch
 from numba import njit
 from torch import Tensor, nn
 
+from agents.faults import Unfit
+
 FORGOTTEN = np.float32(1e-30)  # smaller weights are set to 0: numbers that fade for ever become slow
 
 
@@ -89,7 +91,7 @@ class FlyHash(nn.Module):
     def __init__(self, d: int, cells: int, fan_in: int, active: int) -> None:
         super().__init__()
         if cells < active:
-            raise ValueError(f"{active} active cells are more than the {cells} there are")
+            raise Unfit(f"{active} active cells are more than the {cells} there are")
         self.active = active
         inputs = torch.rand(cells, d).argsort(-1)[:, : max(1, min(fan_in, d // 2))]
         self.register_buffer("synapses", inputs.clone())

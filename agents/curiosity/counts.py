@@ -26,6 +26,7 @@ from torch import Tensor
 from agents.context import Context
 from agents.curiosity import IntrinsicReward
 from agents.curiosity._visits import EpisodicVisits, LifelongCounts, view_keys
+from agents.faults import Unfit
 from agents.rollout import Rollout
 
 
@@ -55,7 +56,7 @@ class Counts(IntrinsicReward):
     ) -> None:
         super().__init__(context)
         if episodic == "none" and not lifelong:
-            raise ValueError("counts: episodic='none' with lifelong=false pays every step the same; choose one of them")
+            raise Unfit("counts: episodic='none' with lifelong=false pays every step the same; choose one of them")
         self.state, self.episodic, self.decimals = state, episodic, decimals
         self.privileged = "the true state instead of the view" if state == "full" else None
         self.visits = None if episodic == "none" else EpisodicVisits(context.n_envs)
@@ -87,7 +88,5 @@ class Counts(IntrinsicReward):
         if self.state == "view":
             return view_keys(rollout.next_obs, self.decimals)
         if not rollout.labels:
-            raise ValueError(
-                "counts: state='full' needs the world's labels, and these steps have none; use state='view'"
-            )
+            raise Unfit("counts: state='full' needs the world's labels, and these steps have none; use state='view'")
         return view_keys({"": torch.ones(rollout.shape), **rollout.labels}, self.decimals)

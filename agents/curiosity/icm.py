@@ -24,6 +24,7 @@ from agents.context import Context
 from agents.curiosity import IntrinsicReward
 from agents.curiosity._batches import descend, different_steps, in_pieces, means
 from agents.curiosity._features import Features, Kind, Steps
+from agents.faults import Unfit
 from agents.layers import Dense, Linear
 from agents.objectives._actions import Actions
 from agents.rollout import Obs, Rollout
@@ -59,7 +60,7 @@ class ICM(IntrinsicReward):
     ) -> None:
         super().__init__(context)
         if features == "random" and not stop_gradient:
-            raise ValueError("icm: features='random' stay as they were made; leave stop_gradient=true")
+            raise Unfit("icm: features='random' stay as they were made; leave stop_gradient=true")
         self.actions, self.stop_gradient = Actions(context.action_space), stop_gradient
         self.features = Features(context, features, hidden=hidden, proportion=proportion)
         d = self.features.dim

@@ -13,6 +13,7 @@ from stable_baselines3.common.preprocessing import get_flattened_obs_dim, is_ima
 from torch import Tensor, cat, eye
 
 from agents.encoders import Encoder
+from agents.faults import Unfit
 from agents.layers import dense_layers
 from agents.rollout import Obs
 
@@ -44,7 +45,7 @@ class Mlp(Encoder):
 
     def __init__(self, observation_space: spaces.Space, *, hidden: tuple[Width, ...] = (128, 128)) -> None:
         if not hidden:
-            raise ValueError("mlp needs at least one hidden layer; the encoder `flat` has none")
+            raise Unfit("mlp needs at least one hidden layer; the encoder `flat` has none")
         parts = observation_space.spaces.values() if isinstance(observation_space, spaces.Dict) else [observation_space]
         widths = [sum(get_flattened_obs_dim(part) for part in parts), *hidden]
         super().__init__(observation_space, features_dim=widths[-1])

@@ -9,6 +9,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from agents.faults import Unfit
 from agents.layers import Dense, Linear
 
 
@@ -24,7 +25,7 @@ class Actions:
 
     def __init__(self, space: spaces.Space) -> None:
         if not isinstance(space, spaces.Discrete | spaces.Box):
-            raise ValueError(f"actions of {type(space).__name__} are not supported here; use Discrete or Box")
+            raise Unfit(f"actions of {type(space).__name__} are not supported here; use Discrete or Box")
         self.first = int(space.start) if isinstance(space, spaces.Discrete) else None
         self.size = int(space.n) if isinstance(space, spaces.Discrete) else math.prod(space.shape)
 

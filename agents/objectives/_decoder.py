@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from agents.encoders import is_symbolic_view
+from agents.faults import Unfit
 from agents.layers import Dense, Linear
 from agents.normalise import RunningMoments
 from agents.rollout import Obs
@@ -108,9 +109,7 @@ def _head(space: spaces.Space, features_dim: int, hidden: int) -> nn.Module:
     if isinstance(space, spaces.MultiBinary):
         return _Symbols(np.zeros(space.shape), np.full(space.shape, 2), features_dim, hidden)
     if not isinstance(space, spaces.Box):
-        raise ValueError(
-            f"autoencoder: observations of {type(space).__name__} cannot be rebuilt; use another objective"
-        )
+        raise Unfit(f"autoencoder: observations of {type(space).__name__} cannot be rebuilt; use another objective")
     if is_symbolic_view(space):
         return _Symbols(space.low, space.high.astype(np.int64) - space.low + 1, features_dim, hidden)
     return (_Picture if is_image_space(space) else _Numbers)(space, features_dim, hidden)

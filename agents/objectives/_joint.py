@@ -7,6 +7,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from agents.faults import Unfit
 from agents.layers import Linear
 from agents.rollout import Obs
 
@@ -29,7 +30,7 @@ class Expander(nn.Sequential):
 
     def forward(self, z: Tensor) -> Tensor:
         if len(z) < 2:
-            raise ValueError("one step has no variance: choose a batch_size that leaves no minibatch of a single step")
+            raise Unfit("one step has no variance: choose a batch_size that leaves no minibatch of a single step")
         return super().forward(z)
 
 

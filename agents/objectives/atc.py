@@ -30,10 +30,12 @@ from torch.nn import functional as F
 
 from agents.augment import RandomShift
 from agents.context import Context
+from agents.faults import Unfit
 from agents.layers import Dense, Linear, affine
 from agents.objectives import Mode, Objective
 from agents.objectives._actions import to_floats
 from agents.objectives._ahead import Ahead
+from agents.objectives._target import follow
 from agents.rollout import Index, Rollout, map_obs
 
 IGNORED, NEVER = -100, -1e30  # label of a row, logit of a column that is no pair: sizes that vary would cost more
@@ -89,13 +91,9 @@ class ATC(Objective):
         right = kept & (logits.detach().argmax(1) == own)
         return loss, to_floats({"loss": loss, "accuracy": right.sum() / pairs, "chance": 1 / pairs})
 
-    @torch.no_grad()
     def after_step(self, encoder: BaseFeaturesExtractor) -> None:
-        for target, source in ((self.target, encoder), (self.target_projection, self.projection)):
-            for old, new in zip(target.parameters(), source.parameters(), strict=True):
-                old.lerp_(new, self.tau)
-            for kept, current in zip(target.buffers(), source.buffers(), strict=True):
-                kept.copy_(current)
+        follow(self.target, encoder, self.tau)
+        follow(self.target_projection, self.projection, self.tau)
 
     def _start(self, encoder: BaseFeaturesExtractor) -> None:
         """The target begins as the encoder, which is met here for the first time."""
@@ -105,7 +103,7 @@ class ATC(Objective):
     def _ahead(self, rollout: Rollout, index: Index) -> Ahead:
         steps = rollout.shape[0]
         if self.k > steps:
-            raise ValueError(f"atc: k={self.k} looks beyond a rollout of {steps} steps; lower k or raise n_steps")
+            raise Unfit(f"atc: k={self.k} looks beyond a rollout of {steps} steps; lower k or raise n_steps")
         return self.ahead(rollout, index, self.k)
 
     def _logits(self, encoder: BaseFeaturesExtractor, steps: Ahead, kept: Tensor) -> Tensor:

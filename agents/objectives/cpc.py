@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from agents.context import Context
+from agents.faults import Unfit
 from agents.layers import Linear
 from agents.objectives import Mode, Objective
 from agents.objectives._actions import to_floats
@@ -61,7 +62,7 @@ class CPC(Objective):
     ) -> None:
         super().__init__(context, mode=mode, weight=weight, pretrain_steps=pretrain_steps, shuffled=shuffled)
         if k > length:
-            raise ValueError(f"cpc: k={k} looks beyond sequences of length={length} steps; lower k or raise length")
+            raise Unfit(f"cpc: k={k} looks beyond sequences of length={length} steps; lower k or raise length")
         self.length, d = length, context.features_dim
         self.gru = nn.GRU(d, hidden, batch_first=True)
         self.W = nn.ModuleList(Linear(hidden, d) for _ in range(k))

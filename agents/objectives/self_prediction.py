@@ -23,6 +23,7 @@ from agents.context import Context
 from agents.layers import Dense, Linear
 from agents.objectives import Mode, Objective
 from agents.objectives._actions import Actions, to_floats
+from agents.objectives._target import follow
 from agents.rollout import Index, Rollout, map_obs
 
 
@@ -73,12 +74,8 @@ class SelfPrediction(Objective):
         spread = F.normalize(z.detach(), dim=-1).std(0, correction=0).mean()
         return loss, to_floats({"loss": loss, "spread": spread})
 
-    @torch.no_grad()
     def after_step(self, encoder: BaseFeaturesExtractor) -> None:
-        for target, source in zip(self.target.parameters(), encoder.parameters(), strict=True):
-            target.lerp_(source, self.tau)
-        for kept, current in zip(self.target.buffers(), encoder.buffers(), strict=True):
-            kept.copy_(current)
+        follow(self.target, encoder, self.tau)
 
     def _start(self, encoder: BaseFeaturesExtractor) -> None:
         """The target begins as the encoder, which is met here for the first time."""

@@ -32,6 +32,7 @@ from agents.layers import Linear
 from agents.objectives import Mode, Objective
 from agents.objectives._actions import Actions, to_floats
 from agents.objectives._sequences import Transition, mean_where, starts
+from agents.objectives._target import follow
 from agents.rollout import Index, Obs, Rollout, map_obs
 
 NORM = 1e-3  # the least that a vector is divided by
@@ -89,13 +90,9 @@ class SPR(Objective):
         spread = F.normalize(z.detach(), dim=-1).std(0, correction=0).mean()
         return loss, to_floats({"loss": loss, "last_loss": last, "spread": spread})
 
-    @torch.no_grad()
     def after_step(self, encoder: BaseFeaturesExtractor) -> None:
-        for target, source in ((self.target, encoder), (self.target_projection, self.projection)):
-            for old, new in zip(target.parameters(), source.parameters(), strict=True):
-                old.lerp_(new, self.tau)
-            for kept, current in zip(target.buffers(), source.buffers(), strict=True):
-                kept.copy_(current)
+        follow(self.target, encoder, self.tau)
+        follow(self.target_projection, self.projection, self.tau)
 
     def _start(self, encoder: BaseFeaturesExtractor) -> None:
         """The target begins as the encoder, which is met here for the first time."""

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from agents.context import Context
+from agents.faults import Unfit
 from agents.supervised import MakeLabelled, Supervised, copies_for
 from agents.supervised._fit import Act, Labelled, collect, early_stopping, shuffled, split, take
 
@@ -59,7 +60,7 @@ class StateSupervision(Supervised):
         act = _random_actions(self.context.action_space, env.num_envs, rng)
         data = collect(env, obs, self.labels, act, lambda e: e.labels())
         if not data.answers:
-            raise ValueError("the environment offers no state labels")
+            raise Unfit("the environment offers no state labels")
         self.state_labels, self.steps = self.labels, data.steps
         data = shuffled(data, rng) if self.shuffled else data
         train, held_out = split(data.episodes, self.held_out, rng)

@@ -134,6 +134,18 @@ def test_a_setting_out_of_its_bounds_is_refused(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("agent", "said"),
+    [
+        ("ppo+counts:episodic=none,lifelong=false", "choose one of them"),
+        ("ppo+atc:k=300", "lower k or raise n_steps"),
+        ("ppo+icm:features=random,stop_gradient=false", "leave stop_gradient=true"),
+    ],
+)
+def test_settings_of_a_part_that_do_not_fit_are_refused(sandbox: Call, agent: str, said: str) -> None:
+    refused(sandbox("train", agent, "--env", "DeepSea-v0", "--steps", "256", "--set", "world.copies=2"), 2, said)
+
+
 @pytest.mark.parametrize("option", [["--steps", "0"], ["--steps", "nan"], ["--seed", "-1"], ["--steps", "9" * 30]])
 def test_an_option_out_of_its_bounds_is_refused(sandbox: Call, option: list[str]) -> None:
     refused(sandbox("train", "ppo", "--env", "DeepSea-v0", *option), 2, option[0].lstrip("-"))
