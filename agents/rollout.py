@@ -61,12 +61,3 @@ class Rollout:
     def shape(self) -> tuple[int, int]:
         """(T, N)"""
         return self.rewards.shape[0], self.rewards.shape[1]
-
-    def at(self, index: Index) -> tuple[Obs, Tensor, Obs]:
-        """(obs, actions, next_obs) of the minibatch `index`, each [M, ...]."""
-        flat = index[0] * self.shape[1] + index[1]  # one flat index is several times quicker than two
-
-        def take(x: Tensor) -> Tensor:
-            return x.flatten(0, 1).index_select(0, flat.to(x.device))
-
-        return map_obs(take, self.obs), take(self.actions), map_obs(take, self.next_obs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+import torch
 from pydantic import Field
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
@@ -32,6 +33,8 @@ class Objective(nn.Module):
     stays and the signal goes. The other control, an encoder that learned nothing, is `mode=frozen,pretrain_steps=0`.
     """
 
+    here: Tensor
+
     def __init__(
         self,
         context: Context,
@@ -44,6 +47,7 @@ class Objective(nn.Module):
         super().__init__()
         self.context = context
         self.mode, self.weight, self.pretrain_steps, self.shuffled = mode, weight, pretrain_steps, shuffled
+        self.register_buffer("here", torch.empty(0), persistent=False)  # it moves with the module
 
     def loss(self, encoder: BaseFeaturesExtractor, rollout: Rollout, index: Index) -> tuple[Tensor, dict[str, float]]:
         """Scalar loss and metrics on the minibatch `index` = (t [M], n [M]); neighbours may be read from `rollout`."""
@@ -53,7 +57,7 @@ class Objective(nn.Module):
         """The `k` steps that follow each of the minibatch, mispaired in the control, on this module's device."""
         steps = ahead(rollout, index, k)
         steps = mispaired(steps) if self.shuffled else steps
-        device = next(self.parameters()).device
+        device = self.here.device
         obs, next_obs = (map_obs(lambda x: x.to(device), views) for views in (steps.obs, steps.next_obs))
         return Ahead(obs, steps.actions.to(device), next_obs, steps.reached.to(device))
 

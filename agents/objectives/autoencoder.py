@@ -20,12 +20,12 @@ import torch
 from pydantic import Field
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor
-from torch.nn import functional as F
 
 from agents.context import Context
 from agents.objectives import Mode, Objective
 from agents.objectives._actions import to_floats
 from agents.objectives._decoder import Decoder
+from agents.objectives._joint import spread
 from agents.rollout import Index, Obs, Rollout, map_obs
 
 
@@ -63,8 +63,7 @@ class Autoencoder(Objective):
         z = encoder(obs)
         reconstruction = self.decoder(z, _others(obs, len(z)) if self.shuffled else obs)
         loss = reconstruction + self.decay / 2 * z.square().sum(-1).mean()
-        spread = F.normalize(z.detach(), dim=-1).std(0, correction=0).mean()
-        return loss, to_floats({"loss": loss, "reconstruction": reconstruction, "spread": spread})
+        return loss, to_floats({"loss": loss, "reconstruction": reconstruction, "spread": spread(z)})
 
 
 def _others(obs: Obs, m: int) -> Obs:

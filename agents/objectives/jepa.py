@@ -27,15 +27,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import torch
 from pydantic import Field
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor
-from torch.nn import functional as F
 
 from agents.context import Context
 from agents.objectives import Mode, Objective
 from agents.objectives._actions import Actions, to_floats
+from agents.objectives._joint import spread
 from agents.objectives._sequences import features, starts, views
 from agents.objectives._world_model import Weights, WorldModel
 from agents.rollout import Index, Rollout
@@ -83,6 +82,4 @@ class JEPA(Objective):
         steps = self.ahead(rollout, starts(index, self.k), self.k)
         z = features(encoder, views(steps))
         losses = self.model.losses(z, steps.actions, steps.reached)
-        with torch.no_grad():
-            spread = F.normalize(z[:, 0], dim=-1).std(0, correction=0).mean()
-        return losses["loss"], to_floats(losses | {"spread": spread})
+        return losses["loss"], to_floats(losses | {"spread": spread(z[:, 0])})

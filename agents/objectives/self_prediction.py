@@ -23,6 +23,7 @@ from agents.context import Context
 from agents.layers import Dense, Linear
 from agents.objectives import Mode, Objective
 from agents.objectives._actions import Actions, to_floats
+from agents.objectives._joint import spread
 from agents.objectives._target import follow
 from agents.rollout import Index, Rollout, map_obs
 
@@ -71,8 +72,7 @@ class SelfPrediction(Objective):
             z_next = self.target(map_obs(lambda x: x[:, 0], steps.next_obs))
         predicted = self.predictor(torch.cat([z, self.actions.vector(steps.actions[:, 0])], -1))
         loss = self._distance(predicted, z_next)
-        spread = F.normalize(z.detach(), dim=-1).std(0, correction=0).mean()
-        return loss, to_floats({"loss": loss, "spread": spread})
+        return loss, to_floats({"loss": loss, "spread": spread(z)})
 
     def after_step(self, encoder: BaseFeaturesExtractor) -> None:
         follow(self.target, encoder, self.tau)

@@ -31,6 +31,7 @@ from agents.context import Context
 from agents.layers import Linear
 from agents.objectives import Mode, Objective
 from agents.objectives._actions import Actions, to_floats
+from agents.objectives._joint import spread
 from agents.objectives._sequences import Transition, mean_where, starts
 from agents.objectives._target import follow
 from agents.rollout import Index, Obs, Rollout, map_obs
@@ -87,8 +88,7 @@ class SPR(Objective):
         distances = _distance(expected, self._targets(steps.next_obs)).unflatten(0, steps.reached.shape)
         loss = mean_where(distances, steps.reached)
         last = (distances[:, -1] * steps.reached[:, -1]).sum() / steps.reached[:, -1].sum().clamp(min=1)
-        spread = F.normalize(z.detach(), dim=-1).std(0, correction=0).mean()
-        return loss, to_floats({"loss": loss, "last_loss": last, "spread": spread})
+        return loss, to_floats({"loss": loss, "last_loss": last, "spread": spread(z)})
 
     def after_step(self, encoder: BaseFeaturesExtractor) -> None:
         follow(self.target, encoder, self.tau)

@@ -36,21 +36,6 @@ def test_done_is_either_end_and_shape_is_time_by_environment() -> None:
     assert torch.equal(data.done, flags((0, 0), (2, 1)))
 
 
-def test_at_takes_each_step_of_the_minibatch_by_time_and_environment() -> None:
-    obs, actions, next_obs = rollout().at((torch.tensor([2, 0, 0]), torch.tensor([0, 1, 0])))
-    assert obs.shape == (3, 4)
-    assert actions.tolist() == obs[:, 0].tolist() == [20, 1, 0]
-    assert next_obs[:, 3].tolist() == [120, 101, 100]
-
-
-def test_at_reads_dict_observations_part_by_part() -> None:
-    views = {"a": coded(4), "b": coded()}
-    data = replace(rollout(), obs=views, next_obs={name: part + 100 for name, part in views.items()})
-    obs, _, next_obs = data.at((torch.tensor([1]), torch.tensor([1])))
-    assert obs["a"].tolist() == [[11] * 4]
-    assert next_obs["b"].tolist() == [111]
-
-
 def test_flatten_is_time_major() -> None:
     flat: Any = flatten_obs({"a": coded(4), "b": coded()})
     assert flat["a"].shape == (T * N, 4)
