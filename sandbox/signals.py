@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from threading import Timer, main_thread
 from types import FrameType
+from typing import Any
 
 from sandbox.errors import Interrupted, SandboxError, Stopped
 
 StopCheck = Callable[[], SandboxError | None]
+AGAIN = 0.01  # seconds until a Ctrl-C that was swallowed is tried again
 
 
 @contextmanager
@@ -34,11 +38,20 @@ def stop_requests(
             with suppress(RuntimeError):  # the signal came while the same stream was being written
                 notify("stopping at the next safe point (Ctrl-C again stops at once) ...")
 
+    def swallowed(what: Any) -> None:
+        """Callbacks from C (numba's compiler has one) and destructors cannot raise: Python drops what they raise."""
+        if issubclass(what.exc_type, KeyboardInterrupt):
+            Timer(AGAIN, signal.pthread_kill, [main_thread().ident, signal.SIGINT]).start()
+        else:
+            hook(what)
+
     wanted = [signal.SIGTERM, signal.SIGHUP]
     previous = {number: signal.signal(number, handle) for number in wanted}
     previous[signal.SIGINT] = signal.signal(signal.SIGINT, signal.SIG_IGN if ignore_ctrl_c else handle)
+    hook, sys.unraisablehook = sys.unraisablehook, swallowed
     try:
         yield lambda: request[0] if request else None
     finally:
+        sys.unraisablehook = hook
         for number, handler in previous.items():
             signal.signal(number, handler)

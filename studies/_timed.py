@@ -105,14 +105,15 @@ def in_processes(
     path = _run.RESULTS / f"{name}.json"
     kept: list[dict[str, Any]] = read_json(path)["runs"] if path.exists() else []
     done = {json.dumps(answer["key"]) for answer in kept}
+    made_with = versions()  # once: a result that is written makes the working copy dirty, not the code
     os.environ["OMP_NUM_THREADS"] = "1"
     spawn = get_context("spawn")
     with ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_run.one_thread, max_tasks_per_child=1) as pool:
         waiting = {pool.submit(job, *a): list(a) for a in work if json.dumps(list(a)) not in done}
         for future in as_completed(waiting):
-            answer = {"key": waiting[future], "commit": versions()["commit"], **future.result()}
+            answer = {"key": waiting[future], "commit": made_with["commit"], **future.result()}
             print(json.dumps(answer), file=sys.stderr, flush=True)
             kept = sorted([*kept, answer], key=lambda one: json.dumps(one["key"]))
             path.parent.mkdir(exist_ok=True)
-            write_json(path, {"command": command, "versions": versions(), "runs": kept})
+            write_json(path, {"command": command, "versions": made_with, "runs": kept})
     return kept

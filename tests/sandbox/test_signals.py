@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import time
@@ -66,6 +67,16 @@ def test_a_second_ctrl_c_stops_at_once(first: int) -> None:
         send(first)
         with pytest.raises(KeyboardInterrupt):
             send(signal.SIGINT)
+
+
+def test_a_second_ctrl_c_in_a_callback_from_c_is_not_lost(capfd: pytest.CaptureFixture[str]) -> None:
+    callback = ctypes.CFUNCTYPE(None)(lambda: send(signal.SIGINT))
+    with stop_requests():
+        send(signal.SIGINT)
+        callback()  # returns: what was raised in it goes to sys.unraisablehook
+        with pytest.raises(KeyboardInterrupt):
+            time.sleep(30)
+    assert capfd.readouterr().err == ""
 
 
 def test_a_worker_leaves_ctrl_c_to_the_study() -> None:
