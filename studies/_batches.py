@@ -58,6 +58,13 @@ def run(
         tidy(root / batch.folder)
 
 
+def only(study: Study, wanted: Callable[[Experiment], bool]) -> Study | None:
+    """Of the study the agents and the worlds of the experiments that are wanted; None where there are none."""
+    cells = [one for one in study.experiments() if wanted(one)]
+    agents, worlds = ({get(one) for one in cells} for get in (lambda one: one.agent, lambda one: one.world.id))
+    return study.model_copy(update={"agents": sorted(agents), "envs": sorted(worlds)}) if cells else None
+
+
 def _in_order(batches: Sequence[Batch], first: Callable[[Study], Study | None]) -> Iterable[tuple[Batch, Study]]:
     for batch in batches:
         study = first(batch.study(SEEDS_FIRST))

@@ -48,6 +48,14 @@ CLAIMS = (
 )
 
 
+COMPARED = {cell for claim in CLAIMS for comparison in claim.comparisons for cell in comparison.cells}
+
+
+def compared(world: str, arm: str) -> bool:
+    """Does a claim rest on this arm in this world?"""
+    return (world, arm) in COMPARED
+
+
 def judge(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """All claims in order, from the study's rows."""
     scores = {(row["world"], row["arm"]): dict(zip(row["seeds"], row["scores"], strict=True)) for row in rows}

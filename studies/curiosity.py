@@ -27,7 +27,7 @@ from sandbox.config import Experiment, Study, to_dict
 from sandbox.errors import SandboxError
 from sandbox.runs import Run, read_json, versions, write_json
 from studies import _claims, _ranks
-from studies._batches import Batch, arms_of, finished, run, summary
+from studies._batches import Batch, arms_of, finished, only, run, summary
 
 HERE = Path(__file__).parent
 COMMAND = "make study-curiosity"
@@ -56,10 +56,7 @@ def deep_sea_steps(size: int) -> int:
 
 
 def only_claimed(study: Study) -> Study | None:
-    """Of the study the agents and worlds that a claim compares; None where there are none."""
-    cells = [one for one in study.experiments() if _claims.compared(world_name(one), arm_name(one.agent))]
-    agents, worlds = ({get(one) for one in cells} for get in (lambda one: one.agent, lambda one: one.world.id))
-    return study.model_copy(update={"agents": sorted(agents), "envs": sorted(worlds)}) if cells else None
+    return only(study, lambda one: _claims.compared(world_name(one), arm_name(one.agent)))
 
 
 # ---------------------------------------------------------------------- from runs to a result

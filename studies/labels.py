@@ -1,6 +1,7 @@
 """What labels are worth: run the missing runs, then turn the finished ones into studies/results/labels.json.
 
-The runs are those of studies/labels*.toml, below runs/labels; all of them get five seeds before any gets ten. An arm's
+The runs are those of studies/labels*.toml, below runs/labels. What the claims compare gets its first five seeds first,
+then all get five before any gets ten. An arm's
 letter is that of docs/using.md. Pictures are shifted in every arm that learns, and its name leaves that out.
 
 The score of a run is success of the final policy on unseen levels; in MarkovGrid, where only
@@ -23,11 +24,11 @@ import numpy as np
 
 from sandbox.analyses import crossing
 from sandbox.analyses._arms import env_name
-from sandbox.config import Experiment, to_dict
+from sandbox.config import Experiment, Study, to_dict
 from sandbox.errors import SandboxError
 from sandbox.runs import Run, read_json, versions, write_json
 from studies import _label_claims
-from studies._batches import Batch, arms_of, finished, run, summary
+from studies._batches import Batch, arms_of, finished, only, run, summary
 
 HERE = Path(__file__).parent
 COMMAND = "make study-labels"
@@ -46,6 +47,10 @@ LETTERS = {
 
 def batches(further: bool) -> list[Batch]:
     return [Batch(file, file) for file in (DEFAULT + FURTHER if further else DEFAULT)]
+
+
+def only_claimed(study: Study) -> Study | None:
+    return only(study, lambda one: _label_claims.compared(world_name(one), arm_name(one.agent)))
 
 
 def arm_name(agent: str) -> str:
@@ -142,7 +147,7 @@ def main() -> None:
     options = parser.parse_args()
     try:
         if not options.result:
-            run(batches(options.all_arms), ROOT, options.jobs, COMMAND)
+            run(batches(options.all_arms), ROOT, options.jobs, COMMAND, only_claimed)
     except SandboxError as error:
         sys.exit(f"stopped: {error}\nThe same command goes on; --result keeps what is finished.")
     write_json(RESULT, result(ROOT, batches(further=True)))

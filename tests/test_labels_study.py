@@ -67,3 +67,11 @@ def test_a_part_of_the_study_gives_a_page(tmp_path: Path) -> None:
     assert "10 of 20 runs finished, 0 failed" in text and "made-up" in text
     assert "| U2 | bc:labels=64 | 5 | 0.50 [0.50, 0.50] | 0.25 | 64 | 0 | 936 | 936 | 1,000 | 3 |" in text
     assert "| R1 | ppo | 5 |" in text
+
+
+def test_what_the_claims_rest_on_is_planned_and_runs_first() -> None:
+    first = [labels.only_claimed(batch.study()) for batch in labels.batches(further=True)]
+    cells = {
+        (labels.world_name(one), labels.arm_name(one.agent)) for study in first if study for one in study.experiments()
+    }
+    assert cells == _label_claims.COMPARED
