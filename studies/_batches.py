@@ -43,10 +43,12 @@ def run(
     jobs: int | None,
     command: str,
     first: Callable[[Study], Study | None] = lambda _study: None,
+    measure: Callable[[Sequence[Run]], None] = lambda _runs: None,
 ) -> None:
     """Everything that is missing: `first` of each study with five seeds, then all with five, then all.
 
-    Failed runs are named and do not stop the others.
+    `measure` is given the finished runs of a study while they still have their checkpoints. Failed runs are named and
+    do not stop the others.
     """
     from sandbox import main_job
 
@@ -55,6 +57,7 @@ def run(
             main_job.compare(study, root / batch.folder, jobs, "table", False, command)
         except StudyIncomplete as error:
             print(error, file=sys.stderr)
+        measure([one for one in find_runs(root / batch.folder) if finished(one) and one.checkpoints.exists()])
         tidy(root / batch.folder)
 
 

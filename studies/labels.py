@@ -5,7 +5,7 @@ then all get five before any gets ten. An arm's
 letter is that of docs/using.md. Pictures are shifted in every arm that learns, and its name leaves that out.
 
 The score of a run is success of the final policy on unseen levels; in MarkovGrid, where only
-slowness costs, its return.
+slowness costs, its return. Before its checkpoint is deleted a run is probed as by `sandbox probe`.
 
     make study-labels                         the default arms, then the result and its page
     make study-labels-all                     the further arms too
@@ -27,7 +27,7 @@ from sandbox.analyses._arms import env_name
 from sandbox.config import Experiment, Study, to_dict
 from sandbox.errors import SandboxError
 from sandbox.runs import Run, read_json, versions, write_json
-from studies import _label_claims
+from studies import _label_claims, _probe_ranks
 from studies._batches import Batch, arms_of, finished, only, run, summary
 
 HERE = Path(__file__).parent
@@ -36,6 +36,8 @@ ROOT = Path("runs") / "labels"
 RESULT = HERE / "results" / "labels.json"
 DEFAULT = ("labels", "labels_pixels", "labels_rendered")
 FURTHER = ("labels_all", "labels_all_pixels", "labels_all_rendered")
+PROBE = "probe.json"
+UNPROBED = ("random", "oracle", "ppo+true_state")  # no encoder of views
 LETTERS = {
     "random": "L0", "oracle": "O", "ppo": "R1", "ppo+noveld": "R3",
     "ppo+inverse:mode=frozen,pretrain_steps=0": "L1", "ppo+noveld+inverse:mode=frozen,pretrain_steps=0": "L1, curious",
@@ -51,6 +53,32 @@ def batches(further: bool) -> list[Batch]:
 
 def only_claimed(study: Study) -> Study | None:
     return only(study, lambda one: _label_claims.compared(world_name(one), arm_name(one.agent)))
+
+
+def probe(runs: Sequence[Run]) -> None:
+    """Write the probe.json of each run that has none and learns an encoder."""
+    from sandbox import probe as probing
+    from sandbox.study import read_run
+
+    pairs = [read_run(one.path) for one in runs if not (one.path / PROBE).exists()]
+    for run_, found in probing.probe([pair for pair in pairs if pair[1].agent not in UNPROBED]):
+        write_json(run_.path / PROBE, found)
+
+
+def probes_of(runs: Sequence[Run]) -> dict[str, list[float | None]]:
+    """Of each run what is read of the oracle's action, of the reward and of the state (mean of R2 and macro-F1)."""
+    found = [_probed(one) for one in runs]
+    names = dict.fromkeys(name for one in found for name in one)
+    return {name: [one.get(name) for one in found] for name in names}
+
+
+def _probed(run_: Run) -> dict[str, float]:
+    if not (run_.path / PROBE).exists():
+        return {}
+    read = read_json(run_.path / PROBE)["scores"]["run"]
+    state = [read[kind] for kind in ("f1", "r2") if read[kind] is not None]
+    kept = {name: read["labels"][name] for name in ("oracle", "reward") if name in read["labels"]}
+    return {name: round(value, 4) for name, value in {**kept, "state": float(np.mean(state))}.items()}
 
 
 def arm_name(agent: str) -> str:
@@ -90,7 +118,7 @@ def result(root: Path, planned: Sequence[Batch]) -> dict[str, Any]:
         "commits": sorted({str(one["commit"]) for one in made}),
         "arms": rows,
         "crossings": crossings([one for arm in arms for _, one in arm if finished(one)]),
-        "claims": _label_claims.judge(rows),
+        "claims": [*_label_claims.judge(rows), _probe_ranks.judge(rows, _label_claims.WORLDS)],
     }
 
 
@@ -124,6 +152,7 @@ def row_of(arm: Sequence[tuple[Experiment, Run]]) -> dict[str, Any]:
         "seeds": [seed for seed, _ in done],
         "scores": scores,
         "score": summary(scores),
+        "probes": probes_of([run for _, run in arm if finished(run)]),
         "coverage": summary([one["coverage"]["evaluation"] for one in results if one["coverage"]]),
         "ledger": {
             kind: _mean([one["labels"][kind] for one in results])
@@ -147,7 +176,7 @@ def main() -> None:
     options = parser.parse_args()
     try:
         if not options.result:
-            run(batches(options.all_arms), ROOT, options.jobs, COMMAND, only_claimed)
+            run(batches(options.all_arms), ROOT, options.jobs, COMMAND, only_claimed, probe)
     except SandboxError as error:
         sys.exit(f"stopped: {error}\nThe same command goes on; --result keeps what is finished.")
     write_json(RESULT, result(ROOT, batches(further=True)))

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from sandbox.config import to_dict
 from sandbox.runs import create, versions, write_json
 from sandbox.study import folder_of
-from studies import _label_claims, labels
+from studies import _label_claims, _probe_ranks, labels
 from studies._batches import Batch
 from studies._labels_page import labels as page
 
@@ -75,3 +76,36 @@ def test_what_the_claims_rest_on_is_planned_and_runs_first() -> None:
         (labels.world_name(one), labels.arm_name(one.agent)) for study in first if study for one in study.experiments()
     }
     assert cells == _label_claims.COMPARED
+
+
+def probed(world: str, arm: str, score: float, probe: float) -> dict[str, Any]:
+    rng = np.random.default_rng(len(world + arm))
+    scores, read = (list(middle + 0.01 * rng.standard_normal(5)) for middle in (score, probe))
+    return row(world, arm, scores) | {"probes": {"oracle": read, "reward": [*read[:4], None], "state": read}}
+
+
+@pytest.mark.parametrize(("sign", "verdict"), [(1, "held"), (-1, "refuted"), (0, "no evidence")])
+def test_probes_that_order_as_scores_do_hold_claim_6(sign: int, verdict: str) -> None:
+    def rows(world: str) -> list[dict[str, Any]]:
+        return [probed(world, arm, i / 10, 0.5 + sign * i / 10) for i, arm in enumerate(_probe_ranks.ARMS)]
+
+    every = [one for world in ("one", "two") for one in rows(world)]
+    for one in every:
+        one["probes"]["reward"][4] = one["probes"]["oracle"][4]
+    found = _probe_ranks.judge(every, ["one", "two"])
+    assert found["verdict"] == verdict and found["n"] == 5
+    if sign:
+        assert found["worlds"]["one"]["oracle"] == sign
+    assert _probe_ranks.judge(every, ["one", "two", "three"])["verdict"] == "not run (2 of 3 worlds)"
+
+
+def test_a_world_where_all_agents_score_alike_or_a_seed_is_not_probed_orders_nothing() -> None:
+    alike = [probed("one", arm, 0.5, i / 10) for i, arm in enumerate(_probe_ranks.ARMS)]
+    for one in alike:
+        one["scores"] = [1.0] * 5
+    assert _probe_ranks.table_of(alike, "one") is None
+    missing = [probed("one", arm, i / 10, i / 10) for i, arm in enumerate(_probe_ranks.ARMS)]
+    assert _probe_ranks.table_of(missing, "one") is None  # the reward of one seed is not there: four are left
+    for one in missing:
+        del one["probes"]["reward"]
+    assert _probe_ranks.table_of(missing, "one") is not None
