@@ -148,6 +148,8 @@ def labels(
     jobs: Jobs = None,
     out: Out = Path("runs/labels"),
     sets: Sets = [],
+    plugins: Plugins = [],
+    expert: Expert = None,
     output: Output = Format.table,
     dry_run: DryRun = False,
 ) -> None:
@@ -158,7 +160,7 @@ def labels(
     from sandbox import main_job
     from sandbox.label_study import label_study
 
-    study = label_study(env, supervised, self_taught, least, most, seeds, steps, sets)
+    study = label_study(env, supervised, self_taught, least, most, seeds, steps, sets, plugins, expert)
     main_job.labels(study, out, jobs, str(output), dry_run, _command(), level)
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 from sandbox.analyses.crossing import MIN_COUNTS
 from sandbox.config import Study, build, override
 from sandbox.errors import UsageError
+from sandbox.registry import load_plugin
 from sandbox.spec import AgentSpec, Part, parse_agent
 
 
@@ -20,6 +23,8 @@ def label_study(
     seeds: int,
     steps: int,
     sets: Sequence[str],
+    plugins: Sequence[Path] = (),
+    expert: Path | None = None,
 ) -> Study:
     """random, oracle, the self-taught arms, and the supervised ones at every power of two between `least` and `most`.
 
@@ -34,12 +39,15 @@ def label_study(
             f"--min-labels {least} --max-labels {most}: a curve needs {MIN_COUNTS} powers of two between these, "
             f"and there are {len(counts)}; e.g. --min-labels 32 --max-labels 8192"
         )
+    for path in plugins:
+        load_plugin(path)  # before an agent's name is read: its parts may be there
     for agent in supervised:
         if not _is_told(parse_agent(agent)):
             raise UsageError(f"--supervised {agent}: no part of it is told labels; see `sandbox list supervised`")
     arms = [name for agent in [*self_taught, *supervised] for name in with_labels(parse_agent(agent), counts)]
     agents = ["random", "oracle", *dict.fromkeys(arms)]
-    data = {"name": "labels", "agents": agents, "envs": [env], "seeds": seeds, "steps": steps}
+    data: dict[str, Any] = {"name": "labels", "agents": agents, "envs": [env], "seeds": seeds, "steps": steps}
+    data |= {"plugins": [str(path) for path in plugins]} | ({"expert": str(expert)} if expert is not None else {})
     return build(Study, override(data, sets), "the command line")
 
 

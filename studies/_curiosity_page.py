@@ -21,7 +21,7 @@ def curiosity(result: dict[str, Any]) -> str:
         "the true state (privileged), as the `oracle` is. Commits of the runs: "
         f"{', '.join(f'`{commit}`' for commit in result['commits']) or 'none'}.\n\n"
         f"## Claims\n\n{claims(result['claims'], '_claims')}\n"
-        f"## Scores\n\n{_scores(arms)}\n## Ranks\n\n{_ranks(result['ranks'])}\n"
+        f"## Scores\n\n{_scores(arms)}\n## Ranks\n\n{ranks(result['ranks'])}\n"
         f"## Coverage\n\n{_coverage(arms)}\n## Cost\n\n{_cost(arms)}"
     )
 
@@ -86,13 +86,13 @@ def _few_worlds(rows: Sequence[dict[str, Any]], most: int = 5) -> list[list[dict
     return [[row for row in rows if row["world"] in part] for part in parts]
 
 
-def _ranks(ranks: dict[str, Any]) -> str:
-    if not ranks["arms"]:
+def ranks(found: dict[str, Any]) -> str:
+    if not found["arms"]:
         return f"No world has two arms with {MIN_SEEDS} seeds: no order is told.\n"
-    worlds = [(w["world"], w["arms"], w["seeds"], f"{w['halves']:.2f}") for w in ranks["worlds"]]
+    worlds = [(w["world"], w["arms"], w["seeds"], f"{w['halves']:.2f}") for w in found["worlds"]]
     arms = [
         (a["arm"], a["worlds"], f"{a['place']:.2f} [{a['low']:.2f}, {a['high']:.2f}]", f"{a['keeps']:.2f}")
-        for a in ranks["arms"]
+        for a in found["arms"]
     ]
     return (
         "Kendall's tau-b between the orders of the arms by two halves of the seeds, mean over 200 splits:\n\n"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sandbox.analyses._format import escape, markdown_table
-from studies._curiosity_page import claims, interval
+from studies._curiosity_page import claims, interval, ranks
 
 
 def labels(result: dict[str, Any]) -> str:
@@ -18,8 +18,41 @@ def labels(result: dict[str, Any]) -> str:
         "pre-training and the collection of labels count. Letters: [the arms](../using.md). Commits of the runs: "
         f"{', '.join(f'`{commit}`' for commit in result['commits']) or 'none'}.\n\n"
         f"## Crossings\n\n{_crossings(result['crossings'])}\n## Claims\n\n{claims(result['claims'], '_label_claims')}\n"
-        f"## Scores\n\n{_scores(arms)}"
+        f"## Scores\n\n{_scores(arms)}\n## Learning curves\n\n{CURVES}\n## Ranks\n\n{ranks(result['ranks'])}\n"
+        f"## Probes\n\n{_probes(arms, result['claims'][-1])}"
     )
+
+
+CURVES = """IQM over seeds of the evaluations during training. Pre-training and the collection of labels see no reward:
+on the right a curve begins where they end.
+
+![Score against environment steps and against reward evaluations](labels_curves.png)
+"""
+
+
+def _probes(arms: Sequence[dict[str, Any]], claim: dict[str, Any]) -> str:
+    """Of each world what is read in each arm's features, and how far it orders the arms of claim 6 as scores do."""
+    probed = [arm for arm in arms if arm["probes"]]
+    worlds = list(dict.fromkeys(arm["world"] for arm in probed))
+    return (
+        "What a linear reader finds in the features of the final encoder (`sandbox probe`): macro-F1 of the oracle's "
+        "action and of the reward, and the mean of macro-F1 and R2 over the labels; means over n seeds. Runs made "
+        "before runs were probed have none.\n\n"
+        + "\n".join(_probed(world, [arm for arm in probed if arm["world"] == world], claim) for world in worlds)
+    )
+
+
+def _probed(world: str, arms: Sequence[dict[str, Any]], claim: dict[str, Any]) -> str:
+    names = [name for name in ("oracle", "reward", "state") if any(name in arm["probes"] for arm in arms)]
+    rows = []
+    for arm in sorted(arms, key=_order):
+        values = [[value for value in arm["probes"].get(name, []) if value is not None] for name in names]
+        means = [f"{sum(one) / len(one):.3f}" if one else "-" for one in values]
+        rows.append([arm["letter"], arm["arm"], str(max(map(len, values))), *means, f"{arm['score']['iqm']:.2f}"])
+    taus = claim["worlds"].get(world, {})
+    order = ", ".join(f"{name} {value:.2f}" for name, value in taus.items())
+    said = f"\nKendall's tau with the scores of claim 6's agents: {order}.\n" if order else ""
+    return f"### {world}\n\n" + markdown_table(["", "arm", "n", *names, "score"], rows) + said
 
 
 def _crossings(crossings: Sequence[dict[str, Any]]) -> str:

@@ -27,7 +27,7 @@ from sandbox.analyses._arms import env_name
 from sandbox.config import Experiment, Study, to_dict
 from sandbox.errors import SandboxError
 from sandbox.runs import Run, read_json, versions, write_json
-from studies import _label_claims, _probe_ranks
+from studies import _label_claims, _label_curves, _probe_ranks, _probed, _ranks
 from studies._batches import Batch, arms_of, finished, only, run, summary
 
 HERE = Path(__file__).parent
@@ -36,8 +36,7 @@ ROOT = Path("runs") / "labels"
 RESULT = HERE / "results" / "labels.json"
 DEFAULT = ("labels", "labels_pixels", "labels_rendered")
 FURTHER = ("labels_all", "labels_all_pixels", "labels_all_rendered")
-PROBE = "probe.json"
-UNPROBED = ("random", "oracle", "ppo+true_state")  # no encoder of views
+REFERENCES = ("random", "oracle")
 LETTERS = {
     "random": "L0", "oracle": "O", "ppo": "R1", "ppo+noveld": "R3",
     "ppo+inverse:mode=frozen,pretrain_steps=0": "L1", "ppo+noveld+inverse:mode=frozen,pretrain_steps=0": "L1, curious",
@@ -53,32 +52,6 @@ def batches(further: bool) -> list[Batch]:
 
 def only_claimed(study: Study) -> Study | None:
     return only(study, lambda one: _label_claims.compared(world_name(one), arm_name(one.agent)))
-
-
-def probe(runs: Sequence[Run]) -> None:
-    """Write the probe.json of each run that has none and learns an encoder."""
-    from sandbox import probe as probing
-    from sandbox.study import read_run
-
-    pairs = [read_run(one.path) for one in runs if not (one.path / PROBE).exists()]
-    for run_, found in probing.probe([pair for pair in pairs if pair[1].agent not in UNPROBED]):
-        write_json(run_.path / PROBE, found)
-
-
-def probes_of(runs: Sequence[Run]) -> dict[str, list[float | None]]:
-    """Of each run what is read of the oracle's action, of the reward and of the state (mean of R2 and macro-F1)."""
-    found = [_probed(one) for one in runs]
-    names = dict.fromkeys(name for one in found for name in one)
-    return {name: [one.get(name) for one in found] for name in names}
-
-
-def _probed(run_: Run) -> dict[str, float]:
-    if not (run_.path / PROBE).exists():
-        return {}
-    read = read_json(run_.path / PROBE)["scores"]["run"]
-    state = [read[kind] for kind in ("f1", "r2") if read[kind] is not None]
-    kept = {name: read["labels"][name] for name in ("oracle", "reward") if name in read["labels"]}
-    return {name: round(value, 4) for name, value in {**kept, "state": float(np.mean(state))}.items()}
 
 
 def arm_name(agent: str) -> str:
@@ -117,6 +90,13 @@ def result(root: Path, planned: Sequence[Batch]) -> dict[str, Any]:
         "versions": made[0] if made else versions(),
         "commits": sorted({str(one["commit"]) for one in made}),
         "arms": rows,
+        "ranks": _ranks.stability(
+            {
+                (row["world"], row["arm"]): dict(zip(row["seeds"], row["scores"], strict=True))
+                for row in rows
+                if row["arm"] not in REFERENCES
+            }
+        ),
         "crossings": crossings([one for arm in arms for _, one in arm if finished(one)]),
         "claims": [*_label_claims.judge(rows), _probe_ranks.judge(rows, _label_claims.WORLDS)],
     }
@@ -152,8 +132,9 @@ def row_of(arm: Sequence[tuple[Experiment, Run]]) -> dict[str, Any]:
         "seeds": [seed for seed, _ in done],
         "scores": scores,
         "score": summary(scores),
-        "probes": probes_of([run for _, run in arm if finished(run)]),
+        "probes": _probed.probes([run for _, run in arm if finished(run)]),
         "coverage": summary([one["coverage"]["evaluation"] for one in results if one["coverage"]]),
+        "curve": _label_curves.curve([run for _, run in arm if finished(run)], metric),
         "ledger": {
             kind: _mean([one["labels"][kind] for one in results])
             for kind in ("actions", "states", "rewards", "terminations")
@@ -176,7 +157,7 @@ def main() -> None:
     options = parser.parse_args()
     try:
         if not options.result:
-            run(batches(options.all_arms), ROOT, options.jobs, COMMAND, only_claimed, probe)
+            run(batches(options.all_arms), ROOT, options.jobs, COMMAND, only_claimed, _probed.probe)
     except SandboxError as error:
         sys.exit(f"stopped: {error}\nThe same command goes on; --result keeps what is finished.")
     write_json(RESULT, result(ROOT, batches(further=True)))

@@ -15,6 +15,7 @@ from typing import Any
 
 from sandbox.analyses import table
 from sandbox.runs import find_runs, read_json, write_json
+from studies import _label_curves
 from studies._curiosity_page import curiosity
 from studies._jepa_page import jepa
 from studies._labels_page import labels
@@ -186,7 +187,8 @@ def time_to_solve(result: dict[str, Any]) -> str:
 
 def how_far(result: dict[str, Any]) -> str:
     rows = []
-    for task, runs in within(result["runs"], "how_far").items():
+    for task, every in within(result["runs"], "how_far").items():
+        runs = longest(every)
         solved = [run for run in runs if run["solved"]]
         if solved:
             steps, seconds = spread([run["steps"] / 1e6 for run in solved]), spread([run["seconds"] for run in solved])
@@ -194,15 +196,28 @@ def how_far(result: dict[str, Any]) -> str:
             steps, seconds = "-", "-"
         spent = f"{max(run['steps'] for run in runs) / 1e6:,.0f} M in {max(run['seconds'] for run in runs):,.0f} s"
         best, last = (", ".join(f"{run[name]:.2f}" for run in runs) for name in ("best", "last"))
-        rows.append((task, f"{len(solved)} of {len(runs)}", steps, seconds, best, last, spent))
+        rows.append((task, f"{len(solved)} of {len(runs)}", steps, seconds, best, last, spent, limits(runs)))
     names = ["task", f"solved ({SOLVED:.2f})", "M steps", "CPU seconds", "best of each seed", "last", "longest run"]
-    limit = result["runs"][0]["key"][2]
     return (
         "The same default, evaluated about every million steps on 200 episodes on unseen levels. Solved: two "
         "evaluations in a row of at least .95, and the steps and seconds are those of the first of them, median (least "
-        f"to most) over the seeds that solved it. A run that does not ends after {limit:,.0f} CPU seconds of "
-        "training.\n\n"
-    ) + grid(names, rows)
+        "to most) over the seeds that solved it. A run that does not ends at its limit of CPU seconds of training; "
+        "where a seed was given more time later, that run counts.\n\n"
+    ) + grid([*names, "limit (seeds)"], rows)
+
+
+def longest(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of each seed the run with the highest limit."""
+    return [
+        max((run for run in runs if run["key"][1] == seed), key=lambda run: run["key"][2])
+        for seed in sorted({run["key"][1] for run in runs})
+    ]
+
+
+def limits(runs: Sequence[dict[str, Any]]) -> str:
+    """How many seeds had each limit."""
+    given = [run["key"][2] for run in runs]
+    return ", ".join(f"{limit:,.0f} s ({given.count(limit)})" for limit in sorted(set(given), reverse=True))
 
 
 def bounds(value: dict[str, Any]) -> str:
@@ -243,6 +258,7 @@ PAGE: dict[str, tuple[str, Path, Callable[[dict[str, Any]], str]]] = {
     "parity": ("Parity with Minigrid", HERE.parent / "benchmarks" / "results" / "parity.json", parity),
     "oracle": ("The oracle of MiniGrid", HERE.parent / "benchmarks" / "results" / "oracle.json", oracle),
 }
+FIGURE: dict[str, Callable[[dict[str, Any], Path], None]] = {"labels": _label_curves.draw}
 
 
 def main() -> None:
@@ -256,6 +272,8 @@ def main() -> None:
             result = json.loads(source.read_text("utf-8"))
             (PAGES / f"{name}.md").write_text(f"# {title}\n\n{render(result)}\n{provenance(result)}", "utf-8")
             print(PAGES / f"{name}.md")
+            if name in FIGURE:
+                FIGURE[name](result, PAGES / f"{name}_curves.png")
 
 
 if __name__ == "__main__":

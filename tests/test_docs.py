@@ -123,7 +123,7 @@ def test_command_is_right(page: str, folder: str, line: str, monkeypatch: pytest
         study = main_job.study(*(given[name] for name in names))
         agents, envs = [one.agent for one in study.experiments()], study.envs
     if verb == "labels":
-        names = ("env", "supervised", "self_taught", "least", "most", "seeds", "steps", "sets")
+        names = ("env", "supervised", "self_taught", "least", "most", "seeds", "steps", "sets", "plugins")
         study = label_study(*(given[name] for name in names))
         agents, envs = [one.agent for one in study.experiments()], study.envs
     if verb == "batch":

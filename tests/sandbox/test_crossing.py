@@ -450,3 +450,11 @@ def test_the_grid_holds_every_power_of_two_and_each_arm_once() -> None:
         "random", "oracle", "ppo", "ppo+counts", "bc:labels=32", "bc:labels=64", "bc:labels=128",
         "ppo+state:labels=32", "ppo+state:labels=64", "ppo+state:labels=128",
     ]  # fmt: skip
+
+
+def test_a_bonus_of_ones_own_and_a_trained_expert_take_part() -> None:
+    plugin = Path(__file__).parents[2] / "examples" / "my_bonus.py"
+    expert = Path("runs/expert")
+    study = label_study("DeepSea-v0", ["bc"], ["ppo+my_bonus"], 32, 128, 1, 1000, [], [plugin], expert)
+    assert "ppo+my_bonus" in study.agents
+    assert (study.plugins, study.expert) == ([str(plugin)], str(expert))
