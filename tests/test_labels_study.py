@@ -78,10 +78,13 @@ def test_what_the_claims_rest_on_is_planned_and_runs_first() -> None:
     assert cells == _label_claims.COMPARED
 
 
-def probed(world: str, arm: str, score: float, probe: float) -> dict[str, Any]:
+def probed(world: str, arm: str, score: float, probe: float, rewards: int = 5) -> dict[str, Any]:
+    """An arm of five seeds, of which the reward was probed in the first `rewards`."""
     rng = np.random.default_rng(len(world + arm))
     scores, read = (list(middle + 0.01 * rng.standard_normal(5)) for middle in (score, probe))
-    return row(world, arm, scores) | {"probes": {"oracle": read, "reward": [*read[:4], None], "state": read}}
+    return row(world, arm, scores) | {
+        "probes": {"oracle": read, "reward": [*read[:rewards], *[None] * (5 - rewards)], "state": read}
+    }
 
 
 @pytest.mark.parametrize(("sign", "verdict"), [(1, "held"), (-1, "refuted"), (0, "no evidence")])
@@ -90,8 +93,6 @@ def test_probes_that_order_as_scores_do_hold_claim_6(sign: int, verdict: str) ->
         return [probed(world, arm, i / 10, 0.5 + sign * i / 10) for i, arm in enumerate(_probe_ranks.ARMS)]
 
     every = [one for world in ("one", "two") for one in rows(world)]
-    for one in every:
-        one["probes"]["reward"][4] = one["probes"]["oracle"][4]
     found = _probe_ranks.judge(every, ["one", "two"])
     assert found["verdict"] == verdict and found["n"] == 5
     if sign:
@@ -104,7 +105,7 @@ def test_a_world_where_all_agents_score_alike_or_a_seed_is_not_probed_orders_not
     for one in alike:
         one["scores"] = [1.0] * 5
     assert _probe_ranks.table_of(alike, "one") is None
-    missing = [probed("one", arm, i / 10, i / 10) for i, arm in enumerate(_probe_ranks.ARMS)]
+    missing = [probed("one", arm, i / 10, i / 10, rewards=4) for i, arm in enumerate(_probe_ranks.ARMS)]
     assert _probe_ranks.table_of(missing, "one") is None  # the reward of one seed is not there: four are left
     for one in missing:
         del one["probes"]["reward"]

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from sandbox import _readout
+from sandbox._probe_set import normalised_entropy
 from sandbox._readout import Parts
 from sandbox._walk import Walk, frame_keys, split, walk
 from sandbox.config import World
-from sandbox.probe import normalised_entropy
 
 Call = Callable[..., Any]
 GENERATOR = torch.Generator().manual_seed(0)
