@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from studies._claims import Claim, Comparison, Side, judged
+from sandbox.statistics import MIN_SEEDS
+from studies._claims import Claim, Comparison, Scores, Side, judged
 
 WORLDS = (
     "MultiRoom-N4-S5", "DoorKey-8x8", "KeyCorridorS3R3", "PixelGoal", "PixelGoal-Noise", "DoorKey-5x5, rendered",
@@ -17,8 +18,8 @@ SELF_TAUGHT, AUXILIARY = "ppo+noveld+inverse:mode=finetune", "ppo+noveld+inverse
 FROZEN = "ppo+noveld+inverse:mode=frozen"
 
 
-def side(arm: str) -> Side:
-    return Side(arm, tuple((world, arm) for world in WORLDS))
+def side(arm: str, worlds: Sequence[str] = WORLDS) -> Side:
+    return Side(arm, tuple((world, arm) for world in worlds))
 
 
 def than(better: str, worse: str, expected: str = "above") -> Comparison:
@@ -57,7 +58,25 @@ def compared(world: str, arm: str) -> bool:
 
 
 def judge(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """All claims in order, from the study's rows."""
+    """All claims in order, from the study's rows; one that misses worlds says how it stands in the others."""
     scores = {(row["world"], row["arm"]): dict(zip(row["seeds"], row["scores"], strict=True)) for row in rows}
     planned = {(row["world"], row["arm"]): row["planned"] for row in rows}
-    return [judged(claim, scores, planned) for claim in CLAIMS]
+    found = [judged(claim, scores, planned) for claim in CLAIMS]
+    return [
+        one if one["lines"] else one | {"lines": so_far(claim, scores)}
+        for claim, one in zip(CLAIMS, found, strict=True)
+    ]
+
+
+def so_far(claim: Claim, scores: Scores) -> list[str]:
+    """The comparisons in those worlds where all arms of the claim have five seeds: no verdict."""
+    arms = {side.name for comparison in claim.comparisons for side in (comparison.a, comparison.b)}
+    there = [w for w in WORLDS if all(len(scores.get((w, arm), {})) >= MIN_SEEDS for arm in arms)]
+    if not there:
+        return []
+    less = [
+        Comparison(*(side(one.name, there) for one in (comparison.a, comparison.b)), comparison.expected)
+        for comparison in claim.comparisons
+    ]
+    lines = judged(Claim(claim.number, claim.text, tuple(less)), scores, {})["lines"]
+    return [f"so far, in {', '.join(there)}: {line}" for line in lines]

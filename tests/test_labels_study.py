@@ -52,6 +52,18 @@ def test_a_claim_follows_from_the_scores(frozen: float, verdict: str) -> None:
     assert found["3"]["verdict"].startswith("not run")
 
 
+def test_a_claim_that_misses_worlds_says_how_it_stands_in_the_others() -> None:
+    spread = [0.0, 0.02, 0.01, 0.03, 0.02]
+    value = {_label_claims.FROZEN: 0.2, _label_claims.SELF_TAUGHT: 0.6}
+    few = _label_claims.WORLDS[:2]
+    rows = [row(w, arm, [value[arm] + s for s in spread]) for w in few for arm in value]
+    rows.append(row(_label_claims.WORLDS[2], _label_claims.FROZEN, spread))
+    claim = next(one for one in _label_claims.judge(rows) if one["claim"] == "4")
+    assert claim["verdict"] == "not run (25 of 50)"
+    assert len(claim["lines"]) == 1
+    assert claim["lines"][0].startswith(f"so far, in {', '.join(few)}: held: ")
+
+
 def test_a_part_of_the_study_gives_a_page(tmp_path: Path) -> None:
     few = 'agents=["ppo+cnn:shift=true", "bc:labels=64+cnn:shift=true"]'
     batch = Batch("labels_pixels", "pixels", (few, 'envs=["PixelGoal-v0"]'))
