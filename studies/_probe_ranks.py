@@ -37,13 +37,14 @@ def judge(rows: Sequence[dict[str, Any]], worlds: Sequence[str]) -> dict[str, An
     found = {name: agreement([t for t in tables.values() if name in t[1]], name, level) for name in VARIABLES}
     n = min((scores.shape[1] for scores, _ in tables.values()), default=0)
     missing = f"not run ({len(tables)} of {len(worlds)} worlds)"
+    so_far = f"so far, in {', '.join(tables)}: " if len(tables) < len(worlds) else ""
     judged = [outcome(one) for name in VARIABLES[:2] if (one := found[name])]
     return {
         "claim": "6",
         "text": "Probes of the oracle's action and of the reward order agents as their scores do (Zhang et al. 2022).",
         "verdict": combined(judged) if len(tables) == len(worlds) and len(judged) == 2 else missing,
         "n": n, "level": level,
-        "lines": [_line(name, one) for name, one in found.items() if one],
+        "lines": [so_far + _line(name, one) for name, one in found.items() if one],
         "worlds": {world: {name: round(tau_of(t, name), 3) for name in t[1]} for world, t in tables.items()},
     }  # fmt: skip
 
@@ -90,7 +91,7 @@ def agreement(tables: Sequence[Table], name: str, level: float) -> dict[str, Any
     ]
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
     mean = float(np.mean([tau_of(t, name) for t in tables]))
-    return {"tau": mean, "low": float(low), "high": float(high), "worlds": len(tables)}
+    return {"tau": mean, "low": float(low), "high": float(high)}
 
 
 def outcome(found: dict[str, Any]) -> str:
@@ -99,6 +100,6 @@ def outcome(found: dict[str, Any]) -> str:
 
 def _line(name: str, found: dict[str, Any]) -> str:
     return (
-        f"{outcome(found)}: {name} probes and scores: tau {found['tau']:.2f} "
-        f"[{found['low']:.2f}, {found['high']:.2f}] over {found['worlds']} worlds"
+        f"{outcome(found)}: Kendall's tau of the orders by {name} probes and by scores is {found['tau']:.2f} "
+        f"[{found['low']:.2f}, {found['high']:.2f}]"
     )
