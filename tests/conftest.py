@@ -36,6 +36,14 @@ def small() -> list[str]:
     return [word for setting in SMALL for word in ("--set", setting)]
 
 
+@pytest.fixture(autouse=True)
+def no_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test loads is gone after it: the tests of the studies count the parts there are."""
+    from sandbox import registry
+
+    monkeypatch.setattr(registry, "_plugins", {})
+
+
 @pytest.fixture
 def sandbox(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
@@ -45,7 +53,6 @@ def sandbox(
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(registry, "_plugins", {})
     for name in COLOUR:
         monkeypatch.delenv(name, raising=False)
     modules = set(sys.modules)

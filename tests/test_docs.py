@@ -43,11 +43,6 @@ TINY = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def no_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "_plugins", {})
-
-
 # ---------------------------------------------------------------------- reading Markdown
 
 

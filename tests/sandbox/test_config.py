@@ -63,11 +63,6 @@ def fake_tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(autouse=True)
-def no_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "_plugins", {})
-
-
 def experiment(**changes: Any) -> Experiment:
     return build(Experiment, EXPERIMENT | changes, "here")
 

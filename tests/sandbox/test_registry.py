@@ -79,11 +79,6 @@ def fake_tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     registry._entries.cache_clear()
 
 
-@pytest.fixture(autouse=True)
-def no_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "_plugins", {})
-
-
 def plugin(
     folder: Path, name: str = "mine", kind: str = "curiosity", base: str = "IntrinsicReward", body: str = ""
 ) -> Path:
