@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from sandbox.statistics import MIN_SEEDS, iqm
-from studies._claims import combined
+from sandbox.statistics import MIN_SEEDS, Estimate, iqm
+from studies._claims import combined, outcome
 from studies._ranks import tau
 
 BASE = "ppo+noveld"
@@ -38,7 +38,7 @@ def judge(rows: Sequence[dict[str, Any]], worlds: Sequence[str]) -> dict[str, An
     n = min((scores.shape[1] for scores, _ in tables.values()), default=0)
     missing = f"not run ({len(tables)} of {len(worlds)} worlds)"
     so_far = f"so far, in {', '.join(tables)}: " if len(tables) < len(worlds) else ""
-    judged = [outcome(one) for name in VARIABLES[:2] if (one := found[name])]
+    judged = [outcome("above", one) for name in VARIABLES[:2] if (one := found[name])]
     return {
         "claim": "6",
         "text": "Probes of the oracle's action and of the reward order agents as their scores do (Zhang et al. 2022).",
@@ -80,26 +80,23 @@ def tau_of(table: Table, name: str, drawn: np.ndarray | slice = slice(None)) -> 
     return tau(probes[name][:, drawn].mean(1), iqm(scores[:, drawn], axis=1))
 
 
-def agreement(tables: Sequence[Table], name: str, level: float) -> dict[str, Any] | None:
+def agreement(tables: Sequence[Table], name: str, level: float) -> Estimate | None:
     """Mean tau over worlds with its bootstrap interval; None without a world."""
     if not tables:
         return None
     rng = np.random.default_rng(0)
+    n = [scores.shape[1] for scores, _ in tables]
     draws = [
-        np.mean([tau_of(t, name, rng.integers(t[0].shape[1], size=t[0].shape[1])) for t in tables])
+        np.mean([tau_of(table, name, rng.integers(k, size=k)) for table, k in zip(tables, n, strict=True)])
         for _ in range(DRAWS)
     ]
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
-    mean = float(np.mean([tau_of(t, name) for t in tables]))
-    return {"tau": mean, "low": float(low), "high": float(high)}
+    mean = float(np.mean([tau_of(table, name) for table in tables]))
+    return Estimate(mean, float(low), float(high), (min(n),))
 
 
-def outcome(found: dict[str, Any]) -> str:
-    return "held" if found["low"] > 0 else "refuted" if found["high"] < 0 else "no evidence"
-
-
-def _line(name: str, found: dict[str, Any]) -> str:
+def _line(name: str, found: Estimate) -> str:
     return (
-        f"{outcome(found)}: Kendall's tau of the orders by {name} probes and by scores is {found['tau']:.2f} "
-        f"[{found['low']:.2f}, {found['high']:.2f}]"
+        f"{outcome('above', found)}: Kendall's tau of the orders by {name} probes and by scores is {found.value:.2f} "
+        f"[{found.low:.2f}, {found.high:.2f}]"
     )
