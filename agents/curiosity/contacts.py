@@ -1,0 +1,132 @@
+"""Pay for first contacts: counts of what the agent faces together with what it carries.
+
+r_t = 1[N_ep(c_{t+1}) = 1] / sqrt(1 + N(c_{t+1})) + beta_t 1[N_ep(o_{t+1}) = 1] / sqrt(1 + N(o_{t+1}))
+
+c = (look of the cell in front, look of the agent's own cell),   beta_t = views max(0, 1 - t / fade)
+
+A look is what a cell of MiniGrid's symbolic view o shows: object, colour and state. A locked door in front of the agent
+is a contact; the same door with its key in hand, and the door once it is open, are others. Wherever things can be
+carried about, views are combined without end, so that a bonus on them pays for ever for laying things down in new
+places. Of contacts there are some hundreds, and the rare ones are made by using the things. They come seldom at first:
+in the first million steps new views are paid too, by `counts`, ever less.
+
+Source: counts of features in place of observations as in Henaff et al. 2022, "Exploration via Elliptical Episodic
+Bonuses", section 3 (they count positions or messages, and find that the feature decides); the two factors as in
+`counts`. Parisi et al. 2021, "Interesting Object, Curious Agent" (C-BET) count views and the changes that actions make
+in them, for the same reason. What we do differently: no change is computed, and nothing is needed but the agent's own
+view. The price is knowledge of MiniGrid: where a view shows what lies ahead. In worlds without its symbols views alone
+are counted, as by `counts`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated
+
+import numba
+import numpy as np
+import torch
+from gymnasium import spaces
+from pydantic import Field
+from torch import Tensor
+
+from agents.context import Context
+from agents.curiosity import IntrinsicReward
+from agents.curiosity.counts import Counts
+from agents.encoders import is_symbolic_view
+from agents.encoders.symbolic import AGENT, joint_ids
+from agents.rollout import Obs, Rollout
+
+AHEAD = np.array([[1, 0], [0, 1], [-1, 0], [0, -1]])  # Minigrid's directions: right, down, left, up
+OUTSIDE = 255  # the look of what lies beyond the view: no symbol has it
+
+
+@numba.njit(cache=True)
+def _body(view: np.ndarray, ahead: np.ndarray) -> tuple[int, int, int, int]:
+    """The cell of the agent and the cell in front of it."""
+    for x in range(view.shape[0]):
+        for y in range(view.shape[1]):
+            if view[x, y, 0] == AGENT:  # only views of the whole grid show the agent
+                step = ahead[view[x, y, 2] & 3]
+                return x, y, x + step[0], y + step[1]
+    return view.shape[0] // 2, view.shape[1] - 1, view.shape[0] // 2, view.shape[1] - 2
+
+
+@numba.njit(cache=True)
+def _look(view: np.ndarray, x: int, y: int, table: np.ndarray) -> int:
+    if not (0 <= x < view.shape[0] and 0 <= y < view.shape[1]):
+        return OUTSIDE
+    return np.int64(table[(view[x, y, 0] & 15) << 8 | (view[x, y, 1] & 15) << 4 | (view[x, y, 2] & 15)])
+
+
+@numba.njit(cache=True)
+def _find(views: np.ndarray, table: np.ndarray, ahead: np.ndarray, out: np.ndarray) -> None:
+    for b in range(len(views)):
+        x, y, front_x, front_y = _body(views[b], ahead)
+        out[b] = _look(views[b], front_x, front_y, table) << 8 | _look(views[b], x, y, table)
+
+
+def contacts(obs: Obs) -> Tensor:
+    """Minigrid's symbolic `image` [*lead, w, h, 3] -> [*lead] int64: 256 x the look (of `joint_ids`) of the cell in
+    front + the look of the agent's own cell, where partial views show what it carries."""
+    assert isinstance(obs, dict)
+    views = obs["image"].cpu().numpy()
+    out = np.empty(views.shape[:-3], np.int64)
+    _find(np.ascontiguousarray(views).reshape(-1, *views.shape[-3:]), joint_ids(), AHEAD, out.reshape(-1))
+    return torch.from_numpy(out)
+
+
+class Contacts(IntrinsicReward):
+    """Exact visit counts of contacts, episodic times lifelong, with those of views at first.
+
+    Args:
+        views: weight of the views' counts in the first step.
+        fade: environment steps in which this weight falls to 0.
+        max_views: lifelong memory of views; see `counts`.
+    """
+
+    steps: Tensor
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        views: Annotated[float, Field(ge=0, le=1e3)] = 0.1,
+        fade: Annotated[int, Field(ge=1, le=10**12)] = 1_000_000,
+        max_views: Annotated[int, Field(ge=2, le=2**26)] = 2**20,
+    ) -> None:
+        super().__init__(context)
+        self.weight, self.fade = views, fade
+        self.views = Counts(context, max_views=max_views)
+        space = context.observation_space
+        symbolic = isinstance(space, spaces.Dict) and is_symbolic_view(space.spaces.get("image"))
+        self.contacts = Counts(context) if symbolic else None
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))  # learned from so far
+
+    @property
+    def beta(self) -> float:
+        return self.weight * max(0.0, 1 - int(self.steps) / self.fade)
+
+    def reward(self, rollout: Rollout) -> Tensor:
+        if self.contacts is None:
+            return self.views.reward(rollout)
+        bonus = self.contacts.reward(_in_contacts(rollout))
+        return bonus + self.beta * self.views.reward(rollout) if self.beta else bonus
+
+    def update(self, rollout: Rollout) -> dict[str, float]:
+        """Metrics: `contacts` and `views`, how many different ones are in memory; `beta` of the next rollout."""
+        if self.contacts is None:
+            return self.views.update(rollout)
+        found = self.views.update(rollout) if self.beta else {}
+        self.steps += rollout.rewards.numel()
+        return {"contacts": self.contacts.update(_in_contacts(rollout))["views"], "beta": self.beta, **found}
+
+    def new_episodes(self) -> None:
+        self.views.new_episodes()
+        if self.contacts is not None:
+            self.contacts.new_episodes()
+
+
+def _in_contacts(rollout: Rollout) -> Rollout:
+    """The rollout with contacts in the place of views."""
+    return dataclasses.replace(rollout, obs=contacts(rollout.obs), next_obs=contacts(rollout.next_obs))
