@@ -30,7 +30,7 @@ from sandbox.plan import plan
 from sandbox.runs import create, read_json, versions, write_json
 from studies import _run
 
-AGENT = "ppo+counts"
+AGENT = "ppo+contacts"
 SOLVED = 0.95  # success on unseen levels
 WARM_UP = 2  # rollouts
 

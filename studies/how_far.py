@@ -1,6 +1,6 @@
 """How far does the same default reach? Steps and seconds to a success of .95 on unseen levels, or the best in the time.
 
-`ppo+counts` with every setting at its default. Every million steps the policy of that moment plays 200 episodes on
+`ppo+contacts` with every setting at its default. Every million steps the policy of that moment plays 200 episodes on
 evaluation levels with sampled actions. A run ends when two evaluations in a row reach .95 (one alone may be luck; the
 first of the two is reported) or when its CPU seconds of training are spent (`studies/_timed.py` says what they are).
 

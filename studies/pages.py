@@ -178,7 +178,7 @@ def time_to_solve(result: dict[str, Any]) -> str:
         "solved within its seconds",
     ]
     return (
-        "`ppo+counts` with every setting at its default, trained for a fixed number of steps; then the final policy "
+        "`ppo+contacts` with every setting at its default, trained for a fixed number of steps; then the final policy "
         f"plays {result['runs'][0]['episodes']} episodes on unseen levels with sampled actions. CPU seconds of "
         "training alone: start-up, the level pool, compilation and evaluation are not counted. Median (least to most) "
         "over seeds; no setting was chosen on these seeds.\n\n"

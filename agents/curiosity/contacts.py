@@ -1,21 +1,20 @@
-"""Pay for first contacts: counts of what the agent faces together with what it carries.
+"""Pay for first contacts: what the agent faces together with what it carries, once in an episode, the rare ones more.
 
-r_t = 1[N_ep(c_{t+1}) = 1] / sqrt(1 + N(c_{t+1})) + beta_t 1[N_ep(o_{t+1}) = 1] / sqrt(1 + N(o_{t+1}))
+r_t = 1[N_ep(c_{t+1}) = 1] / (1 + N(c_{t+1}))^power,   c = (look of the cell in front, look of the agent's own cell)
 
-c = (look of the cell in front, look of the agent's own cell),   beta_t = views max(0, 1 - t / fade)
-
-A look is what a cell of MiniGrid's symbolic view o shows: object, colour and state. A locked door in front of the agent
+A look is what a cell of MiniGrid's symbolic view shows: object, colour and state. A locked door in front of the agent
 is a contact; the same door with its key in hand, and the door once it is open, are others. Wherever things can be
 carried about, views are combined without end, so that a bonus on them pays for ever for laying things down in new
-places. Of contacts there are some hundreds, and the rare ones are made by using the things. They come seldom at first:
-in the first million steps new views are paid too, by `counts`, ever less.
+places. Of contacts there are some hundreds, and the rare ones are made by using the things.
 
 Source: counts of features in place of observations as in Henaff et al. 2022, "Exploration via Elliptical Episodic
 Bonuses", section 3 (they count positions or messages, and find that the feature decides); the two factors as in
 `counts`. Parisi et al. 2021, "Interesting Object, Curious Agent" (C-BET) count views and the changes that actions make
 in them, for the same reason. What we do differently: no change is computed, and nothing is needed but the agent's own
-view. The price is knowledge of MiniGrid: where a view shows what lies ahead. In worlds without its symbols views alone
-are counted, as by `counts`.
+view. The power is 1/4 in place of 1/2: contacts are so few that N soon runs into millions, and a bonus that has faded
+leaves the agent with the first quarter of a maze that it learned; with power 0 LockedRoom was not found, whose rare
+contacts are what leads on. The price is knowledge of MiniGrid: where a view shows what lies ahead. In worlds without
+its symbols whole views are counted.
 """
 
 from __future__ import annotations
@@ -32,12 +31,13 @@ from torch import Tensor
 
 from agents.context import Context
 from agents.curiosity import IntrinsicReward
-from agents.curiosity.counts import Counts
+from agents.curiosity._visits import EpisodicVisits, LifelongCounts, view_keys
 from agents.encoders import is_symbolic_view
 from agents.encoders.symbolic import AGENT, joint_ids
 from agents.rollout import Obs, Rollout
 
 AHEAD = np.array([[1, 0], [0, 1], [-1, 0], [0, -1]])  # Minigrid's directions: right, down, left, up
+DECIMALS = 2  # floats of views without symbols are rounded to so many places
 OUTSIDE = 255  # the look of what lies beyond the view: no symbol has it
 
 
@@ -56,7 +56,7 @@ def _body(view: np.ndarray, ahead: np.ndarray) -> tuple[int, int, int, int]:
 def _look(view: np.ndarray, x: int, y: int, table: np.ndarray) -> int:
     if not (0 <= x < view.shape[0] and 0 <= y < view.shape[1]):
         return OUTSIDE
-    return np.int64(table[(view[x, y, 0] & 15) << 8 | (view[x, y, 1] & 15) << 4 | (view[x, y, 2] & 15)])
+    return int(table[(view[x, y, 0] & 15) << 8 | (view[x, y, 1] & 15) << 4 | (view[x, y, 2] & 15)])
 
 
 @numba.njit(cache=True)
@@ -77,56 +77,42 @@ def contacts(obs: Obs) -> Tensor:
 
 
 class Contacts(IntrinsicReward):
-    """Exact visit counts of contacts, episodic times lifelong, with those of views at first.
+    """Exact visit counts of contacts, episodic times lifelong.
 
     Args:
-        views: weight of the views' counts in the first step.
-        fade: environment steps in which this weight falls to 0.
-        max_views: lifelong memory of views; see `counts`.
+        power: how fast the pay of a contact falls with its visits.
+        max_views: lifelong memory (of views, in worlds without symbols); see `counts`.
     """
-
-    steps: Tensor
 
     def __init__(
         self,
         context: Context,
         *,
-        views: Annotated[float, Field(ge=0, le=1e3)] = 0.1,
-        fade: Annotated[int, Field(ge=1, le=10**12)] = 1_000_000,
+        power: Annotated[float, Field(ge=0, le=10)] = 0.25,
         max_views: Annotated[int, Field(ge=2, le=2**26)] = 2**20,
     ) -> None:
         super().__init__(context)
-        self.weight, self.fade = views, fade
-        self.views = Counts(context, max_views=max_views)
         space = context.observation_space
-        symbolic = isinstance(space, spaces.Dict) and is_symbolic_view(space.spaces.get("image"))
-        self.contacts = Counts(context) if symbolic else None
-        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))  # learned from so far
-
-    @property
-    def beta(self) -> float:
-        return self.weight * max(0.0, 1 - int(self.steps) / self.fade)
+        self.symbolic = isinstance(space, spaces.Dict) and is_symbolic_view(space.spaces.get("image"))
+        self.power = power
+        self.visits, self.counts = EpisodicVisits(context.n_envs), LifelongCounts(max_views)
 
     def reward(self, rollout: Rollout) -> Tensor:
-        if self.contacts is None:
-            return self.views.reward(rollout)
-        bonus = self.contacts.reward(_in_contacts(rollout))
-        return bonus + self.beta * self.views.reward(rollout) if self.beta else bonus
+        met = self._met(rollout)
+        keys = view_keys(met.next_obs, DECIMALS)
+        first = torch.from_numpy(self.visits.visit(met, keys, DECIMALS) == 1)
+        bonus = first * torch.from_numpy(1 + self.counts.count(keys)).float() ** -self.power
+        return bonus.to(rollout.rewards.device)
 
     def update(self, rollout: Rollout) -> dict[str, float]:
-        """Metrics: `contacts` and `views`, how many different ones are in memory; `beta` of the next rollout."""
-        if self.contacts is None:
-            return self.views.update(rollout)
-        found = self.views.update(rollout) if self.beta else {}
-        self.steps += rollout.rewards.numel()
-        return {"contacts": self.contacts.update(_in_contacts(rollout))["views"], "beta": self.beta, **found}
+        """Metrics: `contacts`, how many different ones are in memory."""
+        return {"contacts": float(self.counts.add(view_keys(self._met(rollout).next_obs, DECIMALS)))}
 
     def new_episodes(self) -> None:
-        self.views.new_episodes()
-        if self.contacts is not None:
-            self.contacts.new_episodes()
+        self.visits.new_episodes()
 
-
-def _in_contacts(rollout: Rollout) -> Rollout:
-    """The rollout with contacts in the place of views."""
-    return dataclasses.replace(rollout, obs=contacts(rollout.obs), next_obs=contacts(rollout.next_obs))
+    def _met(self, rollout: Rollout) -> Rollout:
+        """The rollout with contacts in the place of views."""
+        if not self.symbolic:
+            return rollout
+        return dataclasses.replace(rollout, obs=contacts(rollout.obs), next_obs=contacts(rollout.next_obs))
