@@ -36,7 +36,7 @@ def test_the_clock_stands_still_while_the_policy_is_evaluated(monkeypatch: pytes
 
 def test_a_timed_run_goes_through_the_default_experiment_and_stops_when_asked() -> None:
     experiment = _timed.experiment("Empty-5x5", 4 * 64 * 128, 1, episodes=4, points=4)
-    assert experiment.learner == type(experiment.learner)() and experiment.agent == "ppo+counts"
+    assert experiment.learner == type(experiment.learner)() and experiment.agent == "ppo+contacts"
     session = _timed.train(experiment, lambda session: len(session.curve) == 3)
     assert [steps for steps, _, _ in session.curve] == [0, 8192, 16384]
     seconds = [seconds for _, seconds, _ in session.curve]
