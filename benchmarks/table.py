@@ -187,6 +187,10 @@ LOOP_GROUP = Group(
             "ppo+counts loop", DEFAULT, 163_840, "ours, default configuration",
             {"env": MULTIROOM, "agent": "ppo+counts"}, 120_000,
         ),
+        Contender(
+            "ppo+contacts loop", DEFAULT, 163_840, "the same with the bonus of the timed studies",
+            {"env": MULTIROOM, "agent": "ppo+contacts"},
+        ),
         Contender("ppo loop", DEFAULT, 163_840, "ours, without the bonus", {"env": MULTIROOM, "agent": "ppo"}),
         Contender("SB3 loop on our world", SB3, 81_920, "SB3's PPO on our batched world", LOOP | {"world": "ours"}),
         Contender("SB3 loop", SB3, 16_384, "SB3's PPO on Minigrid itself", LOOP),
@@ -202,6 +206,7 @@ LOOP_GROUP = Group(
         Pair("ppo loop", "SB3 loop on our world"),
         Pair("SB3 loop on our world", "SB3 loop"),
         Pair("ppo+counts loop", "SB3 loop"),
+        Pair("ppo+contacts loop", "ppo+counts loop"),
     ),
 )  # fmt: skip
 
