@@ -12,8 +12,8 @@ Bonuses", section 3 (they count positions or messages, and find that the feature
 `counts`. Parisi et al. 2021, "Interesting Object, Curious Agent" (C-BET) count views and the changes that actions make
 in them, for the same reason. What we do differently: no change is computed, and nothing is needed but the agent's own
 view. The power is 1/4 in place of 1/2: contacts are so few that N soon runs into millions, and with 1/2 the bonus has
-faded before all of ObstructedMaze-Full is learned (.90 at 47 M steps instead of 11 M); with 0 LockedRoom, where the rare
-contacts lead on, was not found by 13 M. The price is knowledge of MiniGrid: where a view shows what lies ahead. In
+faded before all of ObstructedMaze-Full is learned (.90 at 47 M steps instead of 11 M); with 0 LockedRoom, where the
+rare contacts lead on, was not found by 13 M. The price is knowledge of MiniGrid: where a view shows what lies ahead. In
 worlds without its symbols whole views are counted.
 """
 
