@@ -6,6 +6,8 @@ import gc
 import os
 import sys
 import traceback
+from contextlib import suppress
+from typing import TextIO
 
 from sandbox.errors import NoResources, SandboxError
 
@@ -36,10 +38,10 @@ def main() -> None:
     except Exception as error:
         if debug:
             traceback.print_exc()
-        print(f"error: unexpected {type(error).__name__}: {error} (--debug shows where)", file=sys.stderr)
+        _say(f"error: unexpected {type(error).__name__}: {error} (--debug shows where)")
         code = 1
     if code == 130:
-        print("stopped by Ctrl-C; what was saved stays", file=sys.stderr)
+        _say("stopped by Ctrl-C; what was saved stays")
     code = _flush(code)
     gc.freeze()  # else Python's last collection looks at every object of torch's, for half a second
     sys.exit(code)
@@ -69,8 +71,14 @@ def _tell(error: SandboxError, debug: bool) -> int:
     if debug:
         traceback.print_exception(error)
     if error.exit_code != 130:
-        print(f"error: {error}", file=sys.stderr)
+        _say(f"error: {error}")
     return error.exit_code
+
+
+def _say(text: str) -> None:
+    """To whoever still reads: a closed stderr must not change the exit code."""
+    with suppress(OSError):
+        print(text, file=sys.stderr)
 
 
 def _flush(code: int) -> int:
@@ -78,12 +86,21 @@ def _flush(code: int) -> int:
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _swallow(sys.stdout)
     except OSError as error:
-        print(f"error: cannot write to stdout: {error}", file=sys.stderr)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return code or 7
+        _say(f"error: cannot write to stdout: {error}")
+        _swallow(sys.stdout)
+        code = code or 7
+    try:
+        sys.stderr.flush()
+    except OSError:
+        _swallow(sys.stderr)
     return code
+
+
+def _swallow(stream: TextIO) -> None:
+    """What is still in the stream goes nowhere: Python flushes again at its end, and would make 120 of the code."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 if __name__ == "__main__":

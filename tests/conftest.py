@@ -77,7 +77,8 @@ def sandbox(
 def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """`start("train", ..., env={...})`: the command line in a process of its own (killed when the test ends)."""
     started: list[subprocess.Popen[str]] = []
-    clean = {name: value for name, value in os.environ.items() if name not in COLOUR}
+    # as a shell starts it: with its streams buffered
+    clean = {name: value for name, value in os.environ.items() if name not in {*COLOUR, "PYTHONUNBUFFERED"}}
 
     def begin(*words: object, env: dict[str, str] | None = None, **options: object) -> subprocess.Popen[str]:
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options

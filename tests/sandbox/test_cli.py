@@ -229,15 +229,24 @@ def test_a_closed_stdout_swallows_the_data_and_nothing_else(start: Call, tmp_pat
     assert all("runs success" not in path.read_text("utf-8", "replace") for path in (tmp_path / "out").rglob("*.json*"))
 
 
-def test_a_closed_stderr_does_not_end_a_run(start: Call, small: list[str]) -> None:
-    words = ["train", "random", "--env", "DeepSea-v0", *small, "--out", "out", "--format", "json"]
+def unheard(start: Call, *words: str) -> tuple[int, str]:
+    """Exit code and output of a command whose stderr nobody reads."""
     read, write = os.pipe()
     os.close(read)
     process = start(*words, stderr=write)
     os.close(write)
     out, _ = process.communicate(timeout=60)
-    assert process.returncode == 0
+    return process.returncode, out
+
+
+def test_a_closed_stderr_does_not_end_a_run(start: Call, small: list[str]) -> None:
+    code, out = unheard(start, "train", "random", "--env", "DeepSea-v0", *small, "--out", "out", "--format", "json")
+    assert code == 0
     assert json.loads(out)["rows"][0]["runs"] == 1
+
+
+def test_an_error_that_nobody_reads_keeps_its_code(start: Call) -> None:
+    assert unheard(start, "train", "ppo", "--env", "DeepSee-v0") == (2, "")
 
 
 def test_a_full_stdout_is_told(start: Call) -> None:
