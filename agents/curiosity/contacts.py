@@ -25,14 +25,13 @@ from typing import Annotated
 import numba
 import numpy as np
 import torch
-from gymnasium import spaces
 from pydantic import Field
 from torch import Tensor
 
 from agents.context import Context
 from agents.curiosity import IntrinsicReward
 from agents.curiosity._visits import EpisodicVisits, LifelongCounts, view_keys
-from agents.encoders import is_symbolic_view
+from agents.encoders import default_encoder
 from agents.encoders.symbolic import AGENT, joint_ids
 from agents.rollout import Obs, Rollout
 
@@ -92,8 +91,7 @@ class Contacts(IntrinsicReward):
         max_views: Annotated[int, Field(ge=2, le=2**26)] = 2**20,
     ) -> None:
         super().__init__(context)
-        space = context.observation_space
-        self.symbolic = isinstance(space, spaces.Dict) and is_symbolic_view(space.spaces.get("image"))
+        self.symbolic = default_encoder(context.observation_space) == "symbolic"
         self.power = power
         self.visits, self.counts = EpisodicVisits(context.n_envs), LifelongCounts(max_views)
 
