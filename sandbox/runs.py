@@ -119,8 +119,11 @@ def write_json(path: Path, value: Any) -> None:
         NoResources: disk full, read-only, no permission; the old file is intact.
         ValueError, TypeError: `value` is not JSON (NaN and infinity are not).
     """
-    path = Path(path)
-    data = (json.dumps(value, indent=2, allow_nan=False) + "\n").encode()
+    write_whole(Path(path), (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Replace `path` by `data`, or raise NoResources and leave it as it was."""
     temporary = path.with_name(f".{path.name}.tmp-{uuid.uuid4().hex}")
     try:
         write_synced(temporary, data)

@@ -25,6 +25,7 @@ from sandbox.statistics import MIN_SEEDS, Estimate
 MARGIN = 0.05  # of a score in 0..1: what is at most this much better counts as no better
 RESAMPLES = 10_000  # the tails of a Bonferroni interval are thin
 SIZES = (10, 20, 30, 40, 50)
+RUNGS = SIZES[1:]  # at 10 the rule allows 1,124 episodes, fewer than many an arm needs that solves 20 within 10,000
 
 Cell = tuple[str, str]  # world, arm
 Scores = Mapping[Cell, Mapping[int, float]]  # -> seed -> score
@@ -167,7 +168,25 @@ COMPARED = {cell for claim in CLAIMS for comparison in claim.comparisons for cel
 
 def compared(world: str, arm: str) -> bool:
     """Does a claim rest on this arm in this world?"""
-    return (world, arm) in COMPARED or world == f"DeepSea:size={SIZES[-1]}"
+    return (world, arm) in COMPARED or world in map(sea, RUNGS)
+
+
+def sea(size: int) -> str:
+    return f"DeepSea:size={size}"
+
+
+def climbs(world: str, arm: str, scores: Scores) -> bool:
+    """Is the arm to be tried here? In DeepSea only where it solved each rung below in at least half of its runs."""
+    below = [rung for rung in map(sea, RUNGS) if world.startswith("DeepSea") and _size(rung) < _size(world)]
+    return all(solves(list(scores.get((rung, arm), {}).values())) for rung in below)
+
+
+def _size(world: str) -> int:
+    return int(world.rpartition("=")[2])
+
+
+def solves(values: Sequence[float]) -> bool:
+    return len(values) >= MIN_SEEDS and sum(values) >= len(values) / 2
 
 
 # ---------------------------------------------------------------------- judging
@@ -222,25 +241,37 @@ def not_run(cells: Iterable[Cell], scores: Scores, planned: Mapping[Cell, int]) 
 
 
 def _deep_sea(scores: Scores, planned: Mapping[Cell, int]) -> dict[str, Any]:
-    """Held if some bonus solves the largest size in more than half of its runs, refuted if none does."""
-    worlds = [f"DeepSea:size={size}" for size in SIZES]
-    names = [arm for world, arm in planned if world == worlds[-1] and arm != "none"]
-    cells = [(worlds[-1], arm) for arm in names]
+    """Held if some bonus solves the largest size in more than half of its runs, refuted if none does.
+
+    Who did not climb so high counts as one that does not solve it.
+    """
+    last = sea(SIZES[-1])
+    names = list(dict.fromkeys(arm for world, arm in planned if world in map(sea, RUNGS) and arm != "none"))
+    fell = [arm for arm in names if _fell(arm, scores)]
+    tried = [(last, arm) for arm in names if arm not in fell]
     level = 1 - 0.05 / max(len(names), 1)
-    shares = {arm: share(list(scores.get((worlds[-1], arm), {}).values()), level) for arm in names}
-    if not names or min(len(scores.get(cell, {})) for cell in cells) < MIN_SEEDS:
+    shares = [share(list(scores.get(cell, {}).values()), level) for cell in tried]
+    if not names or any(len(scores.get(cell, {})) < MIN_SEEDS for cell in tried):
+        cells = [(world, arm) for world in map(sea, RUNGS) for arm in names if climbs(world, arm, scores)]
         verdict = not_run(cells, scores, planned)
-    elif any(low > 0.5 for low, _ in shares.values()):
+    elif any(low > 0.5 for low, _ in shares):
         verdict = "held"
     else:
-        verdict = "refuted" if all(high < 0.5 for _, high in shares.values()) else "no evidence"
-    lines = [line for arm in ["none", *names] if (line := _sizes(arm, worlds, scores))]
+        verdict = "refuted" if all(high < 0.5 for _, high in shares) else "no evidence"
+    lines = [line for arm in ["none", *names] if (line := _sizes(arm, [*map(sea, SIZES)], scores))]
     return {
         "claim": "4",
-        "text": "A bonus solves DeepSea of size 50 by bsuite's rule in more than half of its runs.",
-        "verdict": verdict, "n": min((len(scores.get(cell, {})) for cell in cells), default=0),
+        "text": "A bonus solves DeepSea of size 50 by bsuite's rule in more than half of its runs (an arm that solves "
+        f"{RUNGS[0]} or a larger size in fewer than half is not tried at the next, and counts as one that does not).",
+        "verdict": verdict, "n": min((len(scores.get(cell, {})) for cell in tried), default=0),
         "level": level, "lines": lines,
     }  # fmt: skip
+
+
+def _fell(arm: str, scores: Scores) -> bool:
+    """Did it fail at a rung below the last?"""
+    rungs = [list(scores.get((sea(size), arm), {}).values()) for size in RUNGS[:-1]]
+    return any(len(values) >= MIN_SEEDS and not solves(values) for values in rungs)
 
 
 def _sizes(arm: str, worlds: Sequence[str], scores: Scores) -> str:

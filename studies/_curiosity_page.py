@@ -109,8 +109,8 @@ def _coverage(arms: Sequence[dict[str, Any]]) -> str:
         _by_arm(some, lambda row: f"{row['coverage']['iqm']:.2f} / {_entropy(row)}") for some in _few_worlds(rows)
     ]
     return (
-        "Share of cells that an evaluation episode visits / entropy of all visits in training (IQM):\n\n"
-        + "\n".join(tables)
+        "Share of cells that an evaluation episode visits / entropy of all visits in training (IQM over those runs "
+        "whose record has them; the oldest records are of scores alone):\n\n" + "\n".join(tables)
     )
 
 
@@ -129,6 +129,6 @@ def _cost(arms: Sequence[dict[str, Any]]) -> str:
     tables = [_by_arm(some, cell) for some in _few_worlds(rows)]
     return (
         "CPU microseconds per environment step of a whole run, start-up and evaluations included, median over seeds, "
-        "and the difference from `none`. Other processes shared the machine; "
+        "and the difference from `none`, where records have it. Other processes shared the machines; "
         "[benchmark](../benchmark.md) has measurements made for that purpose.\n\n" + "\n".join(tables)
     )

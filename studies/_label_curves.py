@@ -13,19 +13,32 @@ from sandbox.runs import Run
 AXES = {"steps": "environment steps", "rewards": "reward evaluations"}
 
 
-def curve(runs: Sequence[Run], metric: str) -> dict[str, Any] | None:
-    """IQM over the seeds at each evaluation during training, which all seeds have at the same steps; `rewards`: the
-    reward evaluations until then. None without training, and where what is told is not reward alone."""
-    results = [run.result or {} for run in runs]
-    if not results or any(found["labels"]["actions"] or not found["labels"]["rewards"] for found in results):
+def evaluations(run: Run, metric: str) -> dict[str, list[float]] | None:
+    """Scores during training, at which `steps`, and the `rewards` seen until then.
+
+    None without training, and where what is told is not reward alone.
+    """
+    found = run.result or {}
+    if found["labels"]["actions"] or not found["labels"]["rewards"]:
         return None
-    read = [
-        {row["step"]: row[KEYS[metric]] for row in run.metrics() if row.get(KEYS[metric]) is not None} for run in runs
-    ]
-    steps = sorted(set.intersection(*(set(one) for one in read)))
-    unpaid = results[0]["steps"] - results[0]["labels"]["rewards"]  # steps of pre-training and of labels come first
+    read = {row["step"]: row[KEYS[metric]] for row in run.metrics() if row.get(KEYS[metric]) is not None}
+    unpaid = found["steps"] - found["labels"]["rewards"]  # steps of pre-training and of labels come first
+    return {
+        "steps": list(read), "rewards": [max(0, step - unpaid) for step in read],
+        "scores": [round(value, 4) for value in read.values()],
+    }  # fmt: skip
+
+
+def curve(runs: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """IQM over the seeds at each evaluation that all of them have, from what is kept of them."""
+    found = [one["curve"] for one in runs if one["curve"]]
+    if not found:
+        return None
+    read = [dict(zip(one["steps"], one["scores"], strict=True)) for one in found]
+    rewards = dict(zip(found[0]["steps"], found[0]["rewards"], strict=True))
+    steps = sorted(set.intersection(*map(set, read)))
     values = [float(statistics.iqm([one[step] for one in read])) for step in steps]
-    return {"steps": steps, "rewards": [max(0, s - unpaid) for s in steps], "iqm": [round(v, 4) for v in values]}
+    return {"steps": steps, "rewards": [rewards[s] for s in steps], "iqm": [round(v, 4) for v in values]}
 
 
 def draw(result: dict[str, Any], path: Path) -> None:

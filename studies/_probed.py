@@ -22,14 +22,14 @@ def probe(runs: Sequence[Run]) -> None:
         write_json(run_.path / PROBE, found)
 
 
-def probes(runs: Sequence[Run]) -> dict[str, list[float | None]]:
-    """Of each run what is read of the oracle's action, of the reward and of the state (mean of R2 and macro-F1)."""
-    found = [_probed(one) for one in runs]
+def probes(found: Sequence[dict[str, float]]) -> dict[str, list[float | None]]:
+    """Each variable's probes, one for each run."""
     names = dict.fromkeys(name for one in found for name in one)
     return {name: [one.get(name) for one in found] for name in names}
 
 
-def _probed(run_: Run) -> dict[str, float]:
+def probed(run_: Run) -> dict[str, float]:
+    """What is read of the oracle's action, of the reward and of the state (mean of R2 and macro-F1)."""
     if not (run_.path / PROBE).exists():
         return {}
     read = read_json(run_.path / PROBE)["scores"]["run"]

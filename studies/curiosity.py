@@ -1,9 +1,10 @@
-"""Every bonus in every world: run what is missing, then turn the finished runs into studies/results/curiosity.json.
+"""Every bonus in every world: run what is missing, keep a record of each run, and write studies/results/curiosity.json.
 
 The runs are those of studies/curiosity*.toml (studies/curiosity.toml says which and what they cost), below
 runs/curiosity. What the claims compare gets its first five seeds first, then all gets five before anything gets ten, so
-that a study that was stopped early says what it can. A run is resumed from its checkpoint; the checkpoints of finished
-runs are deleted, as there would be thousands.
+that a study that was stopped early says what it can. In DeepSea an arm that solves a size, from 20 on, in fewer than
+half of its runs is not tried at the next. What the result says comes from the records (`_records.py`), which are
+committed: the study goes on where the runs themselves are gone.
 
 The score of a run: coverage of an evaluation episode where no reward is seen; in DeepSea 1 if it was solved by
 bsuite's rule, else 0; elsewhere success of the final policy, or its return where a world knows no success.
@@ -16,35 +17,40 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sandbox.analyses._arms import env_name
-from sandbox.config import Experiment, Study, to_dict
+from sandbox.config import Experiment, to_dict
 from sandbox.errors import SandboxError
 from sandbox.runs import Run, read_json, versions, write_json
 from studies import _claims, _ranks
-from studies._batches import Batch, arms_of, finished, only, run, summary
+from studies._batches import Batch, every, failed, run, summary
+from studies._records import Records, carry, commits, keep, name_of
 
 HERE = Path(__file__).parent
 COMMAND = "make study-curiosity"
 ROOT = Path("runs") / "curiosity"
 RESULT, FLY_HASH = (HERE / "results" / f"{name}.json" for name in ("curiosity", "fly_hash"))
+RECORDS = HERE / "results" / "curiosity_runs.jsonl"
 FILES = ("curiosity", "curiosity_free", "curiosity_small", "curiosity_hard", "curiosity_cartpole")
 EPISODES, ROLLOUT = 10_000, 16 * 32  # of a run in DeepSea; steps of a rollout there
 METRICS = {"DeepSea-v0": "solved", "CartPole-v1": "return"}  # elsewhere success; without a reward coverage
 REFERENCES = ("random", "oracle")
+SUMMARIES = ("score", "coverage", "life", "entropy")
 
 
-def batches() -> list[Batch]:
+@cache
+def batches() -> tuple[Batch, ...]:
     """What most claims rest on first; DeepSea, the slowest a step, last."""
-    return [Batch(file, file) for file in FILES] + [
+    return tuple(Batch(file, file) for file in FILES) + tuple(
         Batch("curiosity_deep_sea", f"deep_sea_{n}", (f"world.kwargs.size={n}", f"steps={deep_sea_steps(n)}"))
         for n in _claims.SIZES
-    ]
+    )
 
 
 def deep_sea_steps(size: int) -> int:
@@ -55,55 +61,97 @@ def deep_sea_steps(size: int) -> int:
 # ---------------------------------------------------------------------- running
 
 
-def only_claimed(study: Study) -> Study | None:
-    return only(study, lambda one: _claims.compared(world_name(one), arm_name(one.agent)))
+def recorded() -> Records:
+    """What is kept of every planned run that is finished, here or before."""
+    return keep(RECORDS, ROOT, every(batches()), record)
 
 
-# ---------------------------------------------------------------------- from runs to a result
+def wanted(kept: Records, first: bool) -> Callable[[Experiment], bool]:
+    """First what the claims compare; an arm of DeepSea where it solved the size below."""
+    scores = scores_of(kept, batches())
+
+    def test(one: Experiment) -> bool:
+        return (not first or _claims.compared(*cell_of(one))) and _claims.climbs(*cell_of(one), scores)
+
+    return test
 
 
-def result(root: Path, planned: Sequence[Batch]) -> dict[str, Any]:
-    """All that the page says, from those planned runs below `root` that are finished."""
-    arms = [arm for batch in planned for arm in arms_of(batch, root / batch.folder)]
-    rows = [row_of(arm) for arm in arms]
-    made = [read_json(one.versions_file) for arm in arms for _, one in arm if finished(one)]
-    scores = {(row["world"], row["arm"]): dict(zip(row["seeds"], row["scores"], strict=True)) for row in rows}
+def record(experiment: Experiment, run_: Run) -> dict[str, Any]:
+    """`us`: CPU time per step of the whole run; `life`: share of all states that training visited."""
+    found = run_.result or {}
+    told = found["coverage"] or {}
+    training = told.get("training", {})
+    spent = found["cost"]["cpu_seconds"] / found["steps"] * 1e6 if found["steps"] else None
+    values = {
+        "score": score_of(found, metric_of(experiment), experiment),
+        "coverage": told.get("evaluation"),
+        "life": training.get("coverage"),
+        "entropy": training.get("entropy"),
+        "us": spent,
+    }
+    return {name: None if value is None else round(value, 4) for name, value in values.items()}
+
+
+# ---------------------------------------------------------------------- from records to a result
+
+
+def result(kept: Records, planned: Sequence[Batch]) -> dict[str, Any]:
+    """All that the page says, from what is kept of the planned runs."""
+    scores = scores_of(kept, planned)
+    rows = [row_of(batch, arm, kept) for batch in planned for arm in batch.arms if tried(arm, scores)]
     seeds = {(row["world"], row["arm"]): row["planned"] for row in rows}
+    carry(rows, RESULT)
+    made = commits(kept, every(planned))
     hashes = read_json(FLY_HASH) if FLY_HASH.exists() else None
     return {
         "command": COMMAND,
-        "versions": made[0] if made else versions(),
-        "commits": sorted({str(one["commit"]) for one in made}),
+        "versions": versions() | ({"commit": made[-1]} if made else {}),
+        "commits": made,
         "arms": rows,
         "claims": _claims.judge(scores, seeds, hashes),
         "ranks": _ranks.stability({cell: of for cell, of in scores.items() if cell[1] not in REFERENCES}),
     }
 
 
-def row_of(arm: Sequence[tuple[Experiment, Run]]) -> dict[str, Any]:
+def row_of(batch: Batch, arm: Sequence[Experiment], kept: Records) -> dict[str, Any]:
     """`scores` is in the order of `seeds`; intervals are IQM with 95 % over seeds; `us` is CPU time per step."""
-    first = arm[0][0]
-    done = [(one.seed, run.result or {}) for one, run in arm if finished(run)]
-    results = [found for _, found in done]
-    metric = metric_of(first)
-    scores = [round(score_of(found, metric, first), 4) for found in results]
-    told = [found["coverage"] for found in results if found["coverage"]]
-    spent = [found["cost"]["cpu_seconds"] / found["steps"] * 1e6 for found in results if found["steps"]]
+    first, folder = arm[0], batch.folder
+    done = {one.seed: kept[name] for one in arm if (name := name_of(folder, one)) in kept}
+
+    def values(key: str) -> list[float]:
+        return [one[key] for one in done.values() if one[key] is not None]
+
     return {
         "world": world_name(first),
         "arm": arm_name(first.agent),
-        "metric": metric,
+        "metric": metric_of(first),
         "steps": first.steps,
         "planned": len(arm),
-        "failed": sum(run.config_file.exists() and run.status == "failed" for _, run in arm),
-        "seeds": [seed for seed, _ in done],
-        "scores": scores,
-        "score": summary(scores),
-        "coverage": summary([one["evaluation"] for one in told]),
-        "life": summary([one["training"]["coverage"] for one in told if "coverage" in one.get("training", {})]),
-        "entropy": summary([one["training"]["entropy"] for one in told if "entropy" in one.get("training", {})]),
-        "us": round(float(np.median(spent)), 2) if spent else None,
+        "failed": failed(ROOT, folder, arm),
+        "seeds": list(done),
+        "scores": values("score"),
+        **{name: summary(values(name)) for name in SUMMARIES},
+        "us": round(float(np.median(values("us"))), 2) if values("us") else None,
     }
+
+
+def scores_of(kept: Records, planned: Sequence[Batch]) -> dict[_claims.Cell, dict[int, float]]:
+    """Of each cell, those without a record too, the score of each seed that has one."""
+    return {
+        cell_of(arm[0]): {one.seed: kept[name]["score"] for one in arm if (name := name_of(batch.folder, one)) in kept}
+        for batch in planned
+        for arm in batch.arms
+    }
+
+
+def tried(arm: Sequence[Experiment], scores: _claims.Scores) -> bool:
+    """In DeepSea not every arm comes as far as the large sizes."""
+    cell = cell_of(arm[0])
+    return bool(scores[cell]) or _claims.climbs(*cell, scores)
+
+
+def cell_of(one: Experiment) -> _claims.Cell:
+    return world_name(one), arm_name(one.agent)
 
 
 def reward_free(experiment: Experiment) -> bool:
@@ -143,10 +191,10 @@ def main() -> None:
     options = parser.parse_args()
     try:
         if not options.result:
-            run(batches(), ROOT, options.jobs, COMMAND, only_claimed)
+            run(batches(), ROOT, options.jobs, COMMAND, wanted, recorded)
     except SandboxError as error:
         sys.exit(f"stopped: {error}\nThe same command goes on; --result keeps what is finished.")
-    write_json(RESULT, result(ROOT, batches()))
+    write_json(RESULT, result(recorded(), batches()))
     print(RESULT)
 
 

@@ -5,7 +5,8 @@ then all get five before any gets ten. An arm's
 letter is that of docs/using.md. Pictures are shifted in every arm that learns, and its name leaves that out.
 
 The score of a run is success of the final policy on unseen levels; in MarkovGrid, where only
-slowness costs, its return. Before its checkpoint is deleted a run is probed as by `sandbox probe`.
+slowness costs, its return. Before its checkpoint is deleted a run is probed as by `sandbox probe`. What the result says
+comes from the records of the runs (`_records.py`), which are committed.
 
     make study-labels                         the default arms, then the result and its page
     make study-labels-all                     the further arms too
@@ -16,24 +17,26 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sandbox.analyses import crossing
-from sandbox.analyses._arms import env_name
-from sandbox.config import Experiment, Study, to_dict
+from sandbox.analyses._arms import Snapshot, env_name
+from sandbox.config import Experiment, to_dict
 from sandbox.errors import SandboxError
-from sandbox.runs import Run, read_json, versions, write_json
+from sandbox.runs import Run, versions, write_json
 from studies import _label_claims, _label_curves, _probe_ranks, _probed, _ranks
-from studies._batches import Batch, arms_of, finished, only, run, summary
+from studies._batches import Batch, every, failed, run, summary
+from studies._records import Records, carry, commits, keep, name_of
 
 HERE = Path(__file__).parent
 COMMAND = "make study-labels"
 ROOT = Path("runs") / "labels"
-RESULT = HERE / "results" / "labels.json"
+RESULT, RECORDS = HERE / "results" / "labels.json", HERE / "results" / "labels_runs.jsonl"
 DEFAULT = ("labels", "labels_pixels", "labels_rendered")
 FURTHER = ("labels_all", "labels_all_pixels", "labels_all_rendered")
 REFERENCES = ("random", "oracle")
@@ -46,12 +49,32 @@ LETTERS = {
 }  # fmt: skip
 
 
-def batches(further: bool) -> list[Batch]:
-    return [Batch(file, file) for file in (DEFAULT + FURTHER if further else DEFAULT)]
+@cache
+def batches(further: bool) -> tuple[Batch, ...]:
+    return tuple(Batch(file, file) for file in (DEFAULT + FURTHER if further else DEFAULT))
 
 
-def only_claimed(study: Study) -> Study | None:
-    return only(study, lambda one: _label_claims.compared(world_name(one), arm_name(one.agent)))
+def wanted(_kept: Records, first: bool) -> Callable[[Experiment], bool]:
+    """First what the claims compare."""
+    return lambda one: not first or _label_claims.compared(world_name(one), arm_name(one.agent))
+
+
+def recorded() -> Records:
+    """What is kept of every planned run that is finished, here or before."""
+    return keep(RECORDS, ROOT, every(batches(further=True)), record)
+
+
+def record(experiment: Experiment, run_: Run) -> dict[str, Any]:
+    """What the analyses read of a run's result, its probes, and its evaluations during training."""
+    found = run_.result or {}
+    scores = {name: found[name] and round(found[name]["mean"], 4) for name in ("success", "return")}
+    told = {name: found[name] for name in ("steps", "labels", "privileged")}
+    return {
+        **scores, **told, "episodes": found["evaluation"]["episodes"],
+        "coverage": found["coverage"] and round(found["coverage"]["evaluation"], 4),
+        "cpu_seconds": round(found["cost"]["cpu_seconds"], 1),
+        "probes": _probed.probed(run_), "curve": _label_curves.evaluations(run_, metric_of(experiment)),
+    }  # fmt: skip
 
 
 def arm_name(agent: str) -> str:
@@ -80,15 +103,17 @@ def metric_of(experiment: Experiment) -> str:
     return "return" if experiment.world.id == "MarkovGrid-v0" else "success"
 
 
-def result(root: Path, planned: Sequence[Batch]) -> dict[str, Any]:
-    """All that the page says, from those planned runs below `root` that are finished."""
-    arms = [arm for batch in planned for arm in arms_of(batch, root / batch.folder)]
-    rows = [row_of(arm) for arm in arms]
-    made = [read_json(one.versions_file) for arm in arms for _, one in arm if finished(one)]
+def result(kept: Records, planned: Sequence[Batch]) -> dict[str, Any]:
+    """All that the page says, from what is kept of the planned runs."""
+    arms = [(batch, arm) for batch in planned for arm in batch.arms]
+    rows = [row_of(batch, arm, kept) for batch, arm in arms]
+    carry(rows, RESULT)
+    made = commits(kept, every(planned))
+    runs = [snapshot(one, kept[name]) for folder, one in every(planned) if (name := name_of(folder, one)) in kept]
     return {
         "command": COMMAND,
-        "versions": made[0] if made else versions(),
-        "commits": sorted({str(one["commit"]) for one in made}),
+        "versions": versions() | ({"commit": made[-1]} if made else {}),
+        "commits": made,
         "arms": rows,
         "ranks": _ranks.stability(
             {
@@ -97,12 +122,19 @@ def result(root: Path, planned: Sequence[Batch]) -> dict[str, Any]:
                 if row["arm"] not in REFERENCES
             }
         ),
-        "crossings": crossings([one for arm in arms for _, one in arm if finished(one)]),
+        "crossings": crossings(runs),
         "claims": [*_label_claims.judge(rows), _probe_ranks.judge(rows, _label_claims.WORLDS)],
     }
 
 
-def crossings(runs: Sequence[Run]) -> list[dict[str, Any]]:
+def snapshot(experiment: Experiment, kept: dict[str, Any]) -> Snapshot:
+    """The run as the crossing reads it."""
+    scores = {name: None if kept[name] is None else {"mean": kept[name]} for name in ("success", "return")}
+    told = {"labels": kept["labels"], "evaluation": {"episodes": kept["episodes"]}}
+    return Snapshot(Path("records"), to_dict(experiment), "done", scores | told)
+
+
+def crossings(runs: Sequence[Snapshot]) -> list[dict[str, Any]]:
     """n* of every supervised curve at the level of the main self-taught arm, and its ratios, a row for each world."""
     return [
         {"world": world.env, "sentences": [one["text"] for one in found], "found": found}
@@ -115,33 +147,32 @@ def _at_main_level(found: dict[str, Any]) -> bool:
     return arm_name(found["self_taught"] or "") == _label_claims.SELF_TAUGHT
 
 
-def row_of(arm: Sequence[tuple[Experiment, Run]]) -> dict[str, Any]:
+def row_of(batch: Batch, arm: Sequence[Experiment], kept: Records) -> dict[str, Any]:
     """`scores` in the order of `seeds`; intervals are IQMs with 95 % over seeds, costs and ledger means per run."""
-    first, metric = arm[0][0], metric_of(arm[0][0])
-    done = [(one.seed, run.result or {}) for one, run in arm if finished(run)]
-    results = [found for _, found in done]
-    scores = [round(found[metric]["mean"], 4) for found in results]
-    name = arm_name(first.agent)
+    first, metric = arm[0], metric_of(arm[0])
+    done = {one.seed: kept[name] for one in arm if (name := name_of(batch.folder, one)) in kept}
+    runs = list(done.values())
+    name, scores = arm_name(first.agent), [one[metric] for one in runs]
     return {
         "world": world_name(first),
         "arm": name,
         "letter": letter(name),
         "metric": metric,
         "planned": len(arm),
-        "failed": sum(run.config_file.exists() and run.status == "failed" for _, run in arm),
-        "seeds": [seed for seed, _ in done],
+        "failed": failed(ROOT, batch.folder, arm),
+        "seeds": list(done),
         "scores": scores,
         "score": summary(scores),
-        "probes": _probed.probes([run for _, run in arm if finished(run)]),
-        "coverage": summary([one["coverage"]["evaluation"] for one in results if one["coverage"]]),
-        "curve": _label_curves.curve([run for _, run in arm if finished(run)], metric),
+        "probes": _probed.probes([one["probes"] for one in runs]),
+        "coverage": summary([one["coverage"] for one in runs if one["coverage"] is not None]),
+        "curve": _label_curves.curve(runs),
         "ledger": {
-            kind: _mean([one["labels"][kind] for one in results])
+            kind: _mean([one["labels"][kind] for one in runs])
             for kind in ("actions", "states", "rewards", "terminations")
         },
-        "steps": _mean([one["steps"] for one in results]),
-        "cpu_seconds": _mean([one["cost"]["cpu_seconds"] for one in results]),
-        "privileged": sorted({told for one in results for told in one["privileged"]}),
+        "steps": _mean([one["steps"] for one in runs]),
+        "cpu_seconds": _mean([one["cpu_seconds"] for one in runs]),
+        "privileged": sorted({told for one in runs for told in one["privileged"]}),
     }
 
 
@@ -157,10 +188,10 @@ def main() -> None:
     options = parser.parse_args()
     try:
         if not options.result:
-            run(batches(options.all_arms), ROOT, options.jobs, COMMAND, only_claimed, _probed.probe)
+            run(batches(options.all_arms), ROOT, options.jobs, COMMAND, wanted, recorded, _probed.probe)
     except SandboxError as error:
         sys.exit(f"stopped: {error}\nThe same command goes on; --result keeps what is finished.")
-    write_json(RESULT, result(ROOT, batches(further=True)))
+    write_json(RESULT, result(recorded(), batches(further=True)))
     print(RESULT)
 
 

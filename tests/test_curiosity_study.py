@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,14 @@ import pytest
 from scipy import stats
 
 from sandbox import registry
-from sandbox.config import to_dict
+from sandbox.config import Study, to_dict
+from sandbox.errors import CorruptFile
 from sandbox.runs import create, versions, write_json
 from sandbox.study import folder_of
 from studies import _claims, _ranks, curiosity
-from studies._batches import Batch, tidy
+from studies._batches import Batch, every, run, tidy
 from studies._curiosity_page import curiosity as page
+from studies._records import keep, load, name_of
 
 SEEDS = range(10)
 PLANNED = {
@@ -57,11 +60,35 @@ def test_the_claims_ask_only_for_what_is_planned() -> None:
 
 
 def test_what_the_claims_compare_is_run_first() -> None:
-    kept = [study for batch in curiosity.batches() if (study := curiosity.only_claimed(batch.study(5)))]
-    cells = {(curiosity.world_name(one), curiosity.arm_name(one.agent)) for s in kept for one in s.experiments()}
+    first = curiosity.wanted({}, True)
+    cells = {curiosity.cell_of(arm[0]) for batch in curiosity.batches() for arm in batch.arms if first(arm[0])}
     assert cells >= _claims.COMPARED
     assert "CartPole-v1" not in {world for world, _ in cells}
-    assert {world for world, _ in cells if "DeepSea" in world} == {"DeepSea:size=50"}
+    assert {world for world, _ in cells if "DeepSea" in world} == {"DeepSea:size=20"}
+
+
+def test_an_arm_climbs_where_it_solved_half_of_each_size_from_20_on() -> None:
+    half, less = {k: float(k % 2) for k in range(6)}, {k: float(k == 0) for k in range(6)}
+    made_up = {("DeepSea:size=10", "rnd"): less, ("DeepSea:size=20", "rnd"): half, ("DeepSea:size=30", "rnd"): less}
+    found = [size for size in _claims.SIZES if _claims.climbs(f"DeepSea:size={size}", "rnd", made_up)]
+    assert found == [10, 20, 30]
+    assert _claims.climbs("CartPole-v1", "rnd", {})
+    few = {("DeepSea:size=20", "rnd"): {k: 1.0 for k in range(4)}}
+    assert not _claims.climbs("DeepSea:size=30", "rnd", few)  # not known before five seeds
+
+
+def test_arms_that_fell_on_the_way_count_as_unable_to_solve_the_largest_size() -> None:
+    def told(counts: float, rnd: float, seeds: int = 10) -> tuple[str, int]:
+        cells = {("DeepSea:size=20", "rnd"): rnd, **{(f"DeepSea:size={n}", "counts"): 1.0 for n in (20, 30, 40)}}
+        cells["DeepSea:size=50", "counts"] = counts
+        made_up = {cell: {seed: value for seed in range(seeds)} for cell, value in cells.items()}
+        (claim,) = [one for one in _claims.judge(made_up, dict.fromkeys(made_up, 10), None) if one["claim"] == "4"]
+        return claim["verdict"], claim["n"]
+
+    assert told(1.0, 0.0) == ("held", 10)
+    assert told(0.0, 0.0) == ("refuted", 10)
+    assert told(1.0, 0.0, seeds=5) == ("no evidence", 5)
+    assert told(1.0, 1.0)[0] == "not run (50 of 50)"  # rnd climbs, but was not tried at 30
 
 
 def scores(value: Callable[[str, str, int], float]) -> dict[Any, dict[int, float]]:
@@ -173,10 +200,10 @@ def finish(batch: Batch, root: Path, agent: str, seeds: int, result: dict[str, A
     """Made-up finished runs."""
     for one in batch.study(seeds).experiments():
         if one.agent == agent:
-            run = create(folder_of(one, root / batch.folder), to_dict(one))
-            write_json(run.versions_file, versions() | {"commit": "made-up"})
+            made = create(folder_of(one, root / batch.folder), to_dict(one))
+            write_json(made.versions_file, versions() | {"commit": "made-up"})
             told = {"status": "done", "steps": one.steps, "cost": {"cpu_seconds": one.steps * 1e-5}}
-            write_json(run.result_file, told | result)
+            write_json(made.result_file, told | result)
 
 
 def test_a_part_of_the_study_gives_a_page(tmp_path: Path) -> None:
@@ -185,7 +212,7 @@ def test_a_part_of_the_study_gives_a_page(tmp_path: Path) -> None:
     disco = Batch("curiosity_free", "free", (few, 'envs=["DiscoMaze-v0"]'))
     sea = Batch("curiosity_deep_sea", "sea", ('agents=["ppo+flat", "ppo+flat+rnd"]',))
     planned = [cart, disco, sea]
-    assert "0 of 80 runs finished" in page(curiosity.result(tmp_path, planned))
+    assert "0 of 80 runs finished" in page(curiosity.result({}, planned))
 
     dense = {"success": None, "return": {"mean": 400.0}, "coverage": None}
     seen = {"evaluation": 0.25, "training": {"entropy": 0.5}, "visits": [[1]]}
@@ -196,7 +223,11 @@ def test_a_part_of_the_study_gives_a_page(tmp_path: Path) -> None:
         told = {"evaluation": 1.0, "training": {"entropy": 1.0, "coverage": 1.0, "solved_after": after}}
         finish(sea, tmp_path, agent, 5, {"success": {"mean": 1.0}, "return": {"mean": 0.99}, "coverage": told})
 
-    found = curiosity.result(tmp_path, planned)
+    kept = keep(tmp_path / "runs.jsonl", tmp_path, every(planned), curiosity.record)
+    for folder in ("cart", "free", "sea"):
+        shutil.rmtree(tmp_path / folder)  # the records are enough
+    assert keep(tmp_path / "runs.jsonl", tmp_path, every(planned), curiosity.record) == kept
+    found = curiosity.result(kept, planned)
     rows = {(row["world"], row["arm"]): row for row in found["arms"]}
     assert rows["CartPole-v1", "none"]["score"] == {"iqm": 400, "low": 400, "high": 400, "n": 3}
     assert rows["CartPole-v1", "random"]["scores"] == [] and rows["CartPole-v1", "random"]["planned"] == 10
@@ -208,6 +239,37 @@ def test_a_part_of_the_study_gives_a_page(tmp_path: Path) -> None:
     assert "28 of 80 runs finished, 0 failed" in text and "made-up" in text
     assert "400.00 [400.00, 400.00] (n = 3)" in text and "of those no winner is named" in text
     assert "5 of 5" in text and "not run" in text and "10.0 (+0.0)" in text
+
+
+def test_a_record_counts_only_for_the_settings_that_made_it(tmp_path: Path) -> None:
+    cart = Batch("curiosity_cartpole", "cart", ('agents=["ppo"]',))
+    finish(cart, tmp_path, "ppo", 5, {"success": None, "return": {"mean": 1.0}, "coverage": None})
+    kept = keep(tmp_path / "runs.jsonl", tmp_path, every([cart]), curiosity.record)
+    longer = Batch("curiosity_cartpole", "cart", ('agents=["ppo"]', "steps=400_000"))
+    counted = [curiosity.result(kept, [one])["arms"][0]["seeds"] for one in (cart, longer)]
+    assert counted == [[0, 1, 2, 3, 4], []]
+
+
+def test_a_broken_record_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "runs.jsonl"
+    path.write_text('{"run": "a/seed-0", "commit": "x", "score": 1.0}\n{"score": 1.0}\n', "utf-8")
+    with pytest.raises(CorruptFile, match=r"runs\.jsonl, line 2"):
+        load(path)
+
+
+def test_what_is_kept_is_not_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cart = Batch("curiosity_cartpole", "cart", ('agents=["random", "ppo"]',))
+    kept = {name_of("cart", one): {} for one in cart.study(5).experiments() if one.agent == "ppo" and one.seed != 3}
+    asked: list[tuple[str, int]] = []
+
+    def compare(study: Study, *_others: Any) -> None:
+        asked.extend((one.agent, one.seed) for one in study.experiments())
+        kept.update({name_of("cart", one): {} for one in study.experiments()})
+
+    monkeypatch.setattr("sandbox.main_job.compare", compare)
+    run([cart], tmp_path, 1, "test", lambda _kept, first: lambda one: not first or one.agent == "ppo", lambda: kept)
+    assert asked[:6] == [("ppo", 3), *(("random", seed) for seed in range(5))]
+    assert sorted(asked[6:]) == [(agent, seed) for agent in ("ppo", "random") for seed in range(5, 10)]
 
 
 def test_a_finished_run_loses_its_checkpoints_and_an_unfinished_one_keeps_them(tmp_path: Path) -> None:

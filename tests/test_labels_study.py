@@ -12,8 +12,9 @@ from sandbox.config import to_dict
 from sandbox.runs import create, versions, write_json
 from sandbox.study import folder_of
 from studies import _label_claims, _probe_ranks, labels
-from studies._batches import Batch
+from studies._batches import Batch, every
 from studies._labels_page import labels as page
+from studies._records import keep
 
 PLANNED = labels.batches(further=True)
 
@@ -67,7 +68,7 @@ def test_a_claim_that_misses_worlds_says_how_it_stands_in_the_others() -> None:
 def test_a_part_of_the_study_gives_a_page(tmp_path: Path) -> None:
     few = 'agents=["ppo+cnn:shift=true", "bc:labels=64+cnn:shift=true"]'
     batch = Batch("labels_pixels", "pixels", (few, 'envs=["PixelGoal-v0"]'))
-    assert "0 of 20 runs finished" in page(labels.result(tmp_path, [batch]))
+    assert "0 of 20 runs finished" in page(labels.result({}, [batch]))
     for one in batch.study(5).experiments():
         run, told = create(folder_of(one, tmp_path / "pixels"), to_dict(one)), 64 if one.agent[:2] == "bc" else 0
         write_json(run.versions_file, versions() | {"commit": "made-up"})
@@ -76,18 +77,17 @@ def test_a_part_of_the_study_gives_a_page(tmp_path: Path) -> None:
         cost = {"status": "done", "steps": 1000, "cost": {"cpu_seconds": 3.0}, "privileged": []}
         cost["evaluation"] = {"episodes": 100}
         write_json(run.result_file, score | cost | {"labels": ledger})
-    text = page(labels.result(tmp_path, [batch]))
+    kept = keep(tmp_path / "runs.jsonl", tmp_path, every([batch]), labels.record)
+    text = page(labels.result(kept, [batch]))
     assert "10 of 20 runs finished, 0 failed" in text and "made-up" in text
     assert "| U2 | bc:labels=64 | 5 | 0.50 [0.50, 0.50] | 0.25 | 64 | 0 | 936 | 936 | 1,000 | 3 |" in text
     assert "| R1 | ppo | 5 |" in text
 
 
 def test_what_the_claims_rest_on_is_planned_and_runs_first() -> None:
-    first = [labels.only_claimed(batch.study()) for batch in labels.batches(further=True)]
-    cells = {
-        (labels.world_name(one), labels.arm_name(one.agent)) for study in first if study for one in study.experiments()
-    }
-    assert cells == _label_claims.COMPARED
+    first = labels.wanted({}, True)
+    arms = [arm for batch in labels.batches(further=True) for arm in batch.arms if first(arm[0])]
+    assert {(labels.world_name(one), labels.arm_name(one.agent)) for one, *_ in arms} == _label_claims.COMPARED
 
 
 def probed(world: str, arm: str, score: float, probe: float, rewards: int = 5) -> dict[str, Any]:

@@ -1,0 +1,75 @@
+"""What a large study keeps of each run: a line of a committed file, so that the study goes on without the run's folder.
+
+A line is named by the run's folder below the study's, which holds the digest of its whole configuration: where a
+setting changes, nothing that was kept counts as the run any more.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from sandbox.config import Experiment
+from sandbox.errors import CorruptFile
+from sandbox.runs import Run, read_json, write_whole
+from sandbox.study import folder_of
+
+Records = dict[str, dict[str, Any]]  # name -> what is kept
+Planned = Iterable[tuple[str, Experiment]]  # folder of the batch, experiment
+Of = Callable[[Experiment, Run], dict[str, Any]]
+
+
+def name_of(folder: str, experiment: Experiment) -> str:
+    return str(folder_of(experiment, Path(folder)).as_posix())
+
+
+def load(path: Path) -> Records:
+    """Nothing where there is no file. CorruptFile names the line that is none."""
+    lines = path.read_text("utf-8").splitlines() if path.exists() else []
+    found = {}
+    for number, line in enumerate(lines, 1):
+        try:
+            one = json.loads(line)
+            found[one.pop("run")] = one
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
+            raise CorruptFile(f"{path}, line {number} is no record of a run; restore the file from git") from error
+    return found
+
+
+def keep(path: Path, root: Path, planned: Planned, record: Of) -> Records:
+    """What the file holds and, in place of it, `record` of each planned run below `root` that is finished."""
+    before = load(path)
+    found = dict(before)
+    for folder, experiment in planned:
+        run, name = Run(folder_of(experiment, root / folder)), name_of(folder, experiment)
+        if finished(run):
+            commit = read_json(run.versions_file)["commit"]
+            found[name] = {"commit": commit} | record(experiment, run)
+    if found != before:
+        lines = [json.dumps({"run": name} | one, allow_nan=False) + "\n" for name, one in found.items()]
+        write_whole(path, "".join(lines).encode())
+    return found
+
+
+def carry(rows: Iterable[dict[str, Any]], result: Path) -> None:
+    """What a row cannot say from records, as the last result said it of the same scores: nothing published is lost.
+
+    Records begin on 27 November 2026; of the runs before only the rows of a result are left, with a score for each.
+    """
+    before = {(row["world"], row["arm"]): row for row in (read_json(result)["arms"] if result.exists() else [])}
+    for row in rows:
+        old = before.get((row["world"], row["arm"]), {"seeds": []})
+        if old["seeds"] and old["scores"] == row["scores"][: len(old["scores"])]:
+            row |= {name: old[name] for name, value in row.items() if value is None and name in old}
+
+
+def finished(run: Run) -> bool:
+    return run.result_file.exists() and run.status == "done"
+
+
+def commits(kept: Records, planned: Planned) -> list[str]:
+    """Each commit that made some of the planned runs, as they were kept: the last is the newest."""
+    names = {name_of(*one) for one in planned}
+    return list(dict.fromkeys(str(one["commit"]) for name, one in kept.items() if name in names))
