@@ -119,16 +119,11 @@ def _entropy(row: dict[str, Any]) -> str:
 
 
 def _cost(arms: Sequence[dict[str, Any]]) -> str:
-    """CPU time per step, and what the bonus adds to the arm without one."""
-    plain = {arm["world"]: arm["us"] for arm in arms if arm["arm"] == "none" and arm["us"]}
-    rows = [arm for arm in arms if arm["us"] and arm["world"] in plain]
-
-    def cell(row: dict[str, Any]) -> str:
-        return f"{row['us']:.1f} ({row['us'] - plain[row['world']]:+.1f})"
-
-    tables = [_by_arm(some, cell) for some in _few_worlds(rows)]
+    """CPU time per step."""
+    rows = [arm for arm in arms if arm["us"]]
+    tables = [_by_arm(some, lambda row: f"{row['us']:.1f}") for some in _few_worlds(rows)]
     return (
-        "CPU microseconds per environment step of a whole run, start-up and evaluations included, median over seeds, "
-        "and the difference from `none`, where records have it. Other processes shared the machines; "
-        "[benchmark](../benchmark.md) has measurements made for that purpose.\n\n" + "\n".join(tables)
+        "CPU microseconds per environment step of a whole run, start-up and evaluations included, median over seeds. "
+        "Runs were made on machines of unlike speed which other processes shared: do not read small differences; "
+        "[benchmark](../benchmark.md) has the bonuses' costs measured beside each other.\n\n" + "\n".join(tables)
     )
