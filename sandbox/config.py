@@ -179,10 +179,10 @@ class Study(_Frozen):
         if self.expert is None:
             return {}
         from sandbox.expert import refer
-        from sandbox.plan import asks_oracle
+        from sandbox.plan import asks
 
         found = refer(self.expert)
-        told = [agent for agent, spec in agents.items() if asks_oracle(spec)]
+        told = [agent for agent, spec in agents.items() if asks(spec) == "oracle"]
         if not told:
             raise UsageError(f"no agent of the study takes action labels from the expert {self.expert}; leave it out")
         return dict.fromkeys(told, found)

@@ -10,6 +10,7 @@ from typing import Any
 from sandbox.analyses.crossing import MIN_COUNTS
 from sandbox.config import Study, build, override
 from sandbox.errors import UsageError
+from sandbox.plan import asks
 from sandbox.registry import load_plugin
 from sandbox.spec import AgentSpec, Part, parse_agent
 
@@ -59,7 +60,7 @@ def with_labels(spec: AgentSpec, counts: Iterable[int]) -> list[str]:
 
 
 def _is_told(spec: AgentSpec) -> bool:
-    return any(part.kind == "supervised" for part in spec.elements)
+    return asks(spec) != "nothing"
 
 
 def _told(part: Part, n: int) -> Part:

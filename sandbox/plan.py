@@ -108,7 +108,11 @@ def plan(experiment: Experiment) -> Plan:
 
 
 def _encoder_name(spec: AgentSpec, space: gym.Space) -> str:
-    chosen = spec.get("encoders")
+    chosen, part = spec.get("encoders"), spec.supervised
+    if part is not None and (only := registry.load("supervised", part.name).only_encoder):  # type: ignore[attr-defined]
+        if chosen is not None and chosen.name != only:
+            raise UsageError(f"{str(spec)!r}: {part.name} can fit the encoder {only} only; leave {chosen.name} out")
+        return only
     return chosen.name if chosen else default_encoder(space)
 
 
@@ -125,10 +129,10 @@ def sees_true_state(spec: AgentSpec) -> bool:
     return chosen is not None and registry.load("encoders", chosen.name).privileged is not None  # type: ignore[attr-defined]
 
 
-def asks_oracle(spec: AgentSpec) -> bool:
-    """Is the agent told actions: by the world's oracle, or by an expert in its place?"""
+def asks(spec: AgentSpec) -> Literal["oracle", "labels", "nothing"]:
+    """What the agent is told: actions (by the world's oracle, or by an expert in its place), states, nothing."""
     part = spec.supervised
-    return part is not None and registry.load("supervised", part.name).asks == "oracle"  # type: ignore[attr-defined]
+    return "nothing" if part is None else registry.load("supervised", part.name).asks  # type: ignore[attr-defined]
 
 
 def option(part: Part, name: str) -> Any:
@@ -138,7 +142,7 @@ def option(part: Part, name: str) -> Any:
 
 
 def _check_supervision(spec: AgentSpec, env: gym.Env, experiment: Experiment, batched: bool) -> None:
-    env_id, told = experiment.world.id, asks_oracle(spec)
+    env_id, told = experiment.world.id, asks(spec) == "oracle"
     if experiment.expert is not None and not told:
         raise UsageError(f"{str(spec)!r} takes no action labels, so no expert can give them; leave --expert out")
     needs = spec.base.name == "oracle" or (told and experiment.expert is None)
@@ -148,7 +152,7 @@ def _check_supervision(spec: AgentSpec, env: gym.Env, experiment: Experiment, ba
             "package's other worlds and the batched MiniGrid ids but Playground (`sandbox list worlds`). Your own "
             "environment offers one by a method oracle() -> action" + (", or --expert RUN labels in its place" * told)
         )
-    states = sees_true_state(spec) or (spec.supervised is not None and not told)
+    states = sees_true_state(spec) or asks(spec) == "labels"
     if states and not (batched or hasattr(env.unwrapped, "labels")):
         raise UsageError(f"{str(spec)!r} needs state labels, and {env_id!r} offers none (a method labels() -> dict)")
 
@@ -163,7 +167,7 @@ def _check_phases(plan_: Plan) -> None:
             f"{experiment.agent!r}: beside {part.name} an objective trains the encoder first, and then it is kept "
             f"({objective.name}:mode=frozen) or learns slowly on ({objective.name}:mode=finetune); say which"
         )
-    labels, before = option(part, "labels"), plan_.pretraining * plan_.per_rollout
+    labels, before = option(part, "labels") or option(part, "frames"), plan_.pretraining * plan_.per_rollout
     if labels + before > experiment.steps:
         first = f" after {before:,} of pre-training (pretrain_steps)" if before else ""
         raise UsageError(

@@ -26,16 +26,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from gymnasium import spaces
 from torch import Tensor
-from torch.nn import functional as F
 
 from agents.context import Context
-from agents.encoders import is_symbolic_view
-from agents.encoders.mlp import flatten
-from agents.encoders.symbolic import N_IDS, joint_ids
+from agents.encoders.linear import one_hot
 from agents.objectives._actions import Actions
-from agents.rollout import Obs
 from agents.supervised.state import StateSupervision
 from envs import vector
 from sandbox import _encoders, _readout, terminal
@@ -116,25 +111,13 @@ def _controls(plan_: Plan, data: ProbeSet) -> dict[str, Any]:
     """Scores of what every encoder of this architecture is read against."""
     first = _encoders.untrained(plan_, data.spaces)
     told = _supervised(plan_, data)
-    flat = Parts(*(pixels(obs, data.spaces[0]) for obs in data.frames()))
+    flat = Parts(*(one_hot(obs, data.spaces[0]) for obs in data.frames()))
     return {
         "majority": _majority(data),
         "untrained": _scored(data, _features(first, data)),
         "pca": _scored(data, _readout.pca(flat, first.features_dim)),
         "supervised": _scored(data, _features(told, data)),
     }
-
-
-def pixels(obs: Obs, space: spaces.Space) -> Tensor:
-    """[M, *obs] -> [M, K]: pictures in [0, 1], discrete parts and each of MiniGrid's cells one-hot."""
-    if isinstance(space, spaces.Dict) and is_symbolic_view(space.spaces.get("image")):
-        assert isinstance(obs, dict)
-        view = obs["image"].long().flatten(1, 2)
-        ids = torch.from_numpy(joint_ids()).long()[view[..., 0] << 8 | view[..., 1] << 4 | view[..., 2]]
-        rest = spaces.Dict({name: part for name, part in space.spaces.items() if name != "image"})
-        cells = F.one_hot(ids, N_IDS).flatten(1).float()
-        return torch.cat([cells, flatten(obs, rest)], 1) if rest.spaces else cells
-    return flatten(obs, space)
 
 
 def _supervised(plan_: Plan, data: ProbeSet) -> Any:

@@ -16,7 +16,7 @@ from sandbox.errors import UsageError
 from sandbox.registry import NAME, all_names, choices, explain, kind_of, load, read_value, schema, short, write_value
 
 PART_ORDER = ("encoders", "curiosity", "supervised", "objectives")  # of an agent's name, after its base
-BESIDE_A_LEARNER = ("state",)  # supervised parts that only see; the others act, alone or before a learner goes on
+BESIDE_A_LEARNER = ("pca", "state")  # supervised parts that only see; the others act, alone or before a learner goes on
 LONGEST_AGENT = 1000  # characters
 
 

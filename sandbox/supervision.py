@@ -15,7 +15,7 @@ from envs import vector
 from sandbox import checkpoint, expert
 from sandbox.boundary import LABELS, seed_everything
 from sandbox.errors import UsageError
-from sandbox.plan import asks_oracle, build
+from sandbox.plan import asks, build
 
 if TYPE_CHECKING:
     from sandbox.experiment import Session
@@ -90,9 +90,9 @@ def privileged(session: Session) -> list[str]:
     """What the agent was told, or is shown, that others cannot see."""
     spec, reference = session.plan.spec, session.experiment.expert
     part, names = spec.supervised, []
-    if part is not None and not asks_oracle(spec):
+    if part is not None and asks(spec) == "labels":
         names.append(f"{part.name}: state labels")
-    elif part is not None or spec.base.name == "oracle":
+    elif asks(spec) == "oracle" or spec.base.name == "oracle":
         teacher = "the world's oracle" if reference is None else expert.describe(reference)
         names.append(f"{(part or spec.base).name}: {teacher}")
     if session.plan.true_state:

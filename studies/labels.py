@@ -43,6 +43,7 @@ REFERENCES = ("random", "oracle")
 LETTERS = {
     "random": "L0", "oracle": "O", "ppo": "R1", "ppo+noveld": "R3",
     "ppo+inverse:mode=frozen,pretrain_steps=0": "L1", "ppo+noveld+inverse:mode=frozen,pretrain_steps=0": "L1, curious",
+    "ppo+pca": "L2",
     "ppo+inverse:mode=frozen": "S1", "ppo+noveld+inverse:mode=frozen": "S2", "ppo+noveld+inverse:mode=finetune": "S3",
     "ppo+noveld+inverse": "S4", "ppo+noveld+inverse:mode=finetune,shuffled=true": "S3, shuffled",
     "ppo+state": "U1", "ppo+state:shuffled=true": "U1, shuffled", "ppo+bc:labels=1024": "U4", "ppo+true_state": "P1",

@@ -20,7 +20,7 @@ from sandbox.study import folder_of
 from studies import _claims, _ranks, curiosity
 from studies._batches import Batch, every, run, tidy
 from studies._curiosity_page import curiosity as page
-from studies._records import keep, load, name_of
+from studies._records import carry, keep, load, name_of
 
 SEEDS = range(10)
 PLANNED = {
@@ -248,6 +248,21 @@ def test_a_record_counts_only_for_the_settings_that_made_it(tmp_path: Path) -> N
     longer = Batch("curiosity_cartpole", "cart", ('agents=["ppo"]', "steps=400_000"))
     counted = [curiosity.result(kept, [one])["arms"][0]["seeds"] for one in (cart, longer)]
     assert counted == [[0, 1, 2, 3, 4], []]
+
+
+def test_what_no_record_tells_stays_as_it_was_published_of_the_same_scores(tmp_path: Path) -> None:
+    old = {"world": "w", "arm": "a", "seeds": [0, 1], "scores": [0.5, 0.6], "us": 7.0, "coverage": {"iqm": 0.1, "n": 2}}
+    write_json(tmp_path / "result.json", {"arms": [old]})
+
+    def carried(**changes: Any) -> dict[str, Any]:
+        row = {"world": "w", "arm": "a", "seeds": [0, 1, 2], "scores": [0.5, 0.6, 0.9], "us": None, "coverage": None}
+        carry([row := row | changes], tmp_path / "result.json")
+        return row
+
+    assert (carried()["us"], carried()["coverage"]) == (7.0, {"iqm": 0.1, "n": 2})
+    assert carried(us=3.0)["us"] == 3.0
+    assert carried(scores=[0.4, 0.6, 0.9])["us"] is None
+    assert carried(arm="b")["us"] is None
 
 
 def test_a_broken_record_is_named(tmp_path: Path) -> None:

@@ -356,7 +356,7 @@ def test_excerpts_are_verbatim() -> None:
     ("kind", "name", "agent"),
     [
         ("agents/objectives", "slowness", "ppo+slowness"),
-        ("agents/encoders", "linear", "ppo+linear:features=8+counts"),
+        ("agents/encoders", "affine", "ppo+affine:features=8+counts"),
         ("agents/supervised", "one_pass", "one_pass:labels=60"),
     ],
 )
@@ -364,7 +364,7 @@ def test_part_of_contributing_works(kind: str, name: str, agent: str, tmp_path: 
     path = written(f"{kind}/{name}.py", tmp_path)
     run = train(agent, "DeepSea-v0", tmp_path / "runs", plugins=(path,))
     assert run.result is not None
-    wanted = {"slowness": "representation/change", "linear": "curiosity/views", "one_pass": "supervised/train_loss"}[
+    wanted = {"slowness": "representation/change", "affine": "curiosity/views", "one_pass": "supervised/train_loss"}[
         name
     ]
     assert any(wanted in row for row in run.metrics())

@@ -35,10 +35,12 @@ class Supervised:
 
     After `fit`, `action_labels` and `state_labels` say how many it was told and `steps` how many environment steps
     that took. One that learns to act has `policy` (with SB3's `predict`): it is an agent of its own, or hands its
-    policy to a learner that goes on from reward. One that learns to see has `encoder`, for a learner's frozen features.
+    policy to a learner that goes on from reward. One that learns to see has `encoder`, for a learner's frozen features;
+    where it is told nothing (`pca`), it is the floor of those that are.
     """
 
-    asks: Literal["oracle", "labels"] = "oracle"  # which method of the environment answers
+    asks: Literal["oracle", "labels", "nothing"] = "oracle"  # which method of the environment answers
+    only_encoder: str | None = None  # the name of the one encoder that it can fit
     action_labels: int = 0
     state_labels: int = 0
     steps: int = 0

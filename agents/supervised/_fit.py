@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from gymnasium import spaces
 from torch import Tensor, nn
 
 from agents.adam import Adam
@@ -152,6 +153,11 @@ def _groups(module: nn.Module, lr: float, slow: nn.Module | None, share: float) 
     known = {id(p) for p in own}
     rest = [p for p in module.parameters() if p.requires_grad and id(p) not in known]
     return [{"params": rest, "lr": lr}, *([{"params": own, "lr": share * lr}] if own else [])]
+
+
+def random_actions(space: spaces.Space, copies: int, rng: np.random.Generator) -> Act:
+    space.seed(int(rng.integers(2**31)))
+    return lambda _obs, _answers: np.stack([space.sample() for _ in range(copies)])
 
 
 def take(obs: Obs, index: Tensor) -> Obs:

@@ -12,7 +12,6 @@ from typing import Annotated
 
 import numpy as np
 import torch
-from gymnasium import spaces
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -20,7 +19,7 @@ from torch.nn import functional as F
 from agents.context import Context
 from agents.faults import Unfit
 from agents.supervised import MakeLabelled, Supervised, copies_for
-from agents.supervised._fit import Act, Labelled, collect, early_stopping, shuffled, split, take
+from agents.supervised._fit import Labelled, collect, early_stopping, random_actions, shuffled, split, take
 
 
 class StateSupervision(Supervised):
@@ -57,7 +56,7 @@ class StateSupervision(Supervised):
     def fit(self, make_env: MakeLabelled, seed: int) -> dict[str, float]:
         rng = np.random.default_rng(seed)
         env, obs = make_env(copies_for(self.labels))
-        act = _random_actions(self.context.action_space, env.num_envs, rng)
+        act = random_actions(self.context.action_space, env.num_envs, rng)
         data = collect(env, obs, self.labels, act, lambda e: e.labels())
         if not data.answers:
             raise Unfit("the environment offers no state labels")
@@ -118,8 +117,3 @@ class _Head(nn.Module):
             return (out.argmax(-1) == told).float().mean().item()
         wanted = (told - self.mean) / self.std
         return 1.0 - (F.mse_loss(out[..., 0], wanted) / wanted.square().mean().clamp(min=1e-12)).item()
-
-
-def _random_actions(space: spaces.Space, copies: int, rng: np.random.Generator) -> Act:
-    space.seed(int(rng.integers(2**31)))
-    return lambda _obs, _answers: np.stack([space.sample() for _ in range(copies)])

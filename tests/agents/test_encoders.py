@@ -19,6 +19,7 @@ import agents.encoders
 from agents.encoders import Encoder, default_encoder, is_symbolic_view
 from agents.encoders.cnn import Cnn
 from agents.encoders.flat import Flat
+from agents.encoders.linear import Linear
 from agents.encoders.mlp import Mlp, flatten
 from agents.encoders.symbolic import N_IDS, Symbolic, joint_ids
 
@@ -31,6 +32,7 @@ MIXED = spaces.Dict({"z": VECTOR, "a": spaces.Discrete(3), "m": spaces.MultiBina
 PICTURE = spaces.Box(0, 255, (3, 36, 40), np.uint8)
 SPACES: dict[str, list[spaces.Space]] = {  # what each encoder says it reads
     "symbolic": [VIEW, SMALL_VIEW, TOLD],
+    "linear": [VIEW, TOLD, VECTOR, MIXED, PICTURE, spaces.Discrete(4)],
     "cnn": [PICTURE, spaces.Dict({"image": PICTURE, "direction": spaces.Discrete(4)})],
 }
 GENERAL = [VECTOR, MIXED, spaces.Discrete(4), spaces.MultiDiscrete([2, 3]), spaces.Box(0, 1, (4, 4), np.float32)]
@@ -107,6 +109,7 @@ def test_widths_are_those_asked_for() -> None:
     assert Mlp(VECTOR, hidden=(7, 9)).features_dim == 9
     assert Symbolic(VIEW, hidden=(7, 9, 4)).features_dim == 4
     assert Cnn(PICTURE, features=11).features_dim == 11
+    assert Linear(MIXED, features=11).features_dim == 11
     assert Flat(MIXED).features_dim == 6 + 3 + 2
     with pytest.raises(ValueError, match="at least one hidden layer"):
         Mlp(VECTOR, hidden=())

@@ -61,13 +61,15 @@ def encoder(state: dict[str, Any]) -> dict[str, torch.Tensor]:
         (CURIOUS, (100, 0, 0, 256), ["dagger: the world's oracle"]),
         ("ppo+true_state", (0, 640, 640, 640), ["true_state: the world's labels instead of the view"]),
         ("ppo+state:labels=128,shuffled=true", (0, 128, 512, 512), ["state: state labels"]),
+        ("ppo+pca:frames=128", (0, 0, 512, 512), []),
     ],
 )
 def test_the_ledger_and_the_privileges(train: Call, agent: str, ledger: tuple[int, ...], privileged: list[str]) -> None:
     result = train(agent).result
     assert tuple(result["labels"][kind] for kind in ("actions", "states", "rewards", "terminations")) == ledger
     assert result["privileged"] == privileged
-    assert result["steps"] == ledger[0] + max(ledger[2:]) + ledger[1] * ("shuffled" in agent)
+    frames = 128 * ("shuffled" in agent or "pca" in agent)  # of random actions, before the learner begins
+    assert result["steps"] == ledger[0] + max(ledger[2:]) + frames
 
 
 @pytest.mark.parametrize(
@@ -76,6 +78,8 @@ def test_the_ledger_and_the_privileges(train: Call, agent: str, ledger: tuple[in
         ("bc:labels=100+inverse", "say which"),
         ("bc:labels=500+inverse:mode=frozen,pretrain_steps=250", "after 256 of pre-training"),
         ("ppo+true_state", "needs state labels"),
+        ("ppo+mlp+pca", "leave mlp out"),
+        ("ppo+pca:frames=700", "takes 700 environment steps"),
         ("dagger:labels=100", "--expert RUN"),
     ],
 )
