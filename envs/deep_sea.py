@@ -10,7 +10,7 @@ from gymnasium import spaces
 from envs.batched import BatchedWorld, Observation, SingleCopy
 
 IDS = ("DeepSea-v0",)
-SOLVED = 0.9  # bsuite: once fewer than this share of the episodes were bad
+SOLVED = {False: (0.9, 1), True: (0.8, 100)}  # stochastic: a lesser share is bad, after so many episodes at least
 
 
 class DeepSea(BatchedWorld):
@@ -48,9 +48,11 @@ class DeepSea(BatchedWorld):
 
     ## Score
     bsuite calls an episode bad in which the submarine turned left on the diagonal, and a run solved at the first
-    episode at which fewer than 90 % of all were bad; it scores the share of the sizes 10, 12, ..., 50 that are solved
-    before episode 2^size + 100, within 10,000 episodes. `exploration()` counts `episodes` since `reset` (those that end
-    in the same step in the order of the copies), `bad_episodes`, and `solved_after` episodes (0: not yet).
+    episode at which fewer than 90 % of all were bad; with `stochastic=True` at the first from 100 on at which fewer
+    than 80 % were, as one that slips off the diagonal is not bad. It scores the share of the sizes 10, 12, ..., 50
+    that are solved before episode 2^size + 100, within 10,000 episodes. `exploration()` counts `episodes` since `reset`
+    (those that end in the same step in the order of the copies), `bad_episodes`, and `solved_after` episodes (0: not
+    yet).
 
     Args:
         num_envs: number of copies.
@@ -116,7 +118,8 @@ class DeepSea(BatchedWorld):
     def _judge(self, bad: np.ndarray) -> None:
         """Count episodes that end now, in turn; `bad` [episodes] bool."""
         episodes, bads = self.score[0] + np.arange(1, len(bad) + 1), self.score[1] + bad.cumsum()
-        solved = episodes[bads < SOLVED * episodes]
+        share, least = SOLVED[self.stochastic]
+        solved = episodes[(bads < share * episodes) & (episodes >= least)]
         if self.score[2] == 0 and len(solved):
             self.score[2] = solved[0]
         self.score[:2] = episodes[-1], bads[-1]

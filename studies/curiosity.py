@@ -31,6 +31,7 @@ from sandbox.runs import Run, read_json, versions, write_json
 from studies import _claims, _ranks
 from studies._batches import Batch, every, failed, run, summary
 from studies._records import Records, carry, commits, keep, name_of
+from studies.deep_sea import EPISODES, beats_chance
 
 HERE = Path(__file__).parent
 COMMAND = "make study-curiosity"
@@ -38,7 +39,7 @@ ROOT = Path("runs") / "curiosity"
 RESULT, FLY_HASH = (HERE / "results" / f"{name}.json" for name in ("curiosity", "fly_hash"))
 RECORDS = HERE / "results" / "curiosity_runs.jsonl"
 FILES = ("curiosity", "curiosity_free", "curiosity_small", "curiosity_hard", "curiosity_cartpole")
-EPISODES, ROLLOUT = 10_000, 16 * 32  # of a run in DeepSea; steps of a rollout there
+ROLLOUT = 16 * 32  # steps of one in DeepSea
 METRICS = {"DeepSea-v0": "solved", "CartPole-v1": "return"}  # elsewhere success; without a reward coverage
 REFERENCES = ("random", "oracle")
 SUMMARIES = ("score", "coverage", "life", "entropy")
@@ -179,8 +180,8 @@ def score_of(found: dict[str, Any], metric: str, experiment: Experiment) -> floa
     if metric == "coverage":
         return found["coverage"]["evaluation"]
     if metric == "solved":
-        after, size = found["coverage"]["training"]["solved_after"], int(experiment.world.kwargs["size"])
-        return float(0 < after <= EPISODES and after < 2**size + 100)
+        size = int(experiment.world.kwargs["size"])
+        return float(beats_chance(size, found["coverage"]["training"]["solved_after"]))
     return found[metric]["mean"]
 
 

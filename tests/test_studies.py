@@ -1,7 +1,8 @@
-"""The studies' clock counts training only, and a task is solved by two evaluations in a row."""
+"""The timed studies count training only, and DeepSea is scored as bsuite scores it."""
 
 from __future__ import annotations
 
+import json
 import time
 from types import SimpleNamespace
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from sandbox.experiment import Session
-from studies import _timed, how_far
+from studies import _timed, deep_sea, how_far, pages
 
 
 def burn(seconds: float) -> None:
@@ -49,3 +50,28 @@ def test_a_timed_run_goes_through_the_default_experiment_and_stops_when_asked() 
 def test_solved_means_twice_in_a_row(successes: list[float], solved: bool) -> None:
     curve = [(i, float(i), success) for i, success in enumerate(successes)]
     assert how_far.solved(SimpleNamespace(curve=curve)) is solved  # type: ignore[arg-type]
+
+
+# ---------------------------------------------------------------------- DeepSea
+
+
+def test_a_size_counts_if_it_was_solved_in_time_and_sooner_than_by_chance() -> None:
+    assert not deep_sea.beats_chance(10, 0)  # never
+    assert deep_sea.beats_chance(10, 1123) and not deep_sea.beats_chance(10, 1124)  # 2^10 + 100
+    assert deep_sea.beats_chance(20, 10_000) and not deep_sea.beats_chance(20, 10_001)
+
+
+def test_the_score_of_a_seed_is_its_share_of_the_sizes() -> None:
+    solved = {(10, 100): 500, (20, 100): 900, (10, 101): 2000, (20, 101): 0, (10, 102): 700, (20, 102): 0}
+    runs = [{"size": size, "seed": seed, "solved": after} for (size, seed), after in solved.items()]
+    row = deep_sea.row("stochastic", "ppo+rnd", runs)
+    assert row["scores"] == [1.0, 0.0, 0.5] and row["score"]["n"] == 3
+    assert row["sizes"] == {10: {"n": 2, "episode": 600}, 20: {"n": 1, "episode": 900}}
+    page = pages.deep_sea(json.loads(json.dumps({"rows": [row]})))
+    assert "| stochastic | `ppo+rnd` | 3 | 0.50 [0.00, 1.00] |" in page
+    assert "| 10 | 2 of 3, 600 |" in page and "| 20 | 1 of 3, 900 |" in page
+
+
+def test_a_run_ends_where_its_size_is_solved() -> None:
+    found = deep_sea.train("deterministic", 6, "counts", 100)
+    assert 0 < found["solved"] < 2**6 + 100 and 0.5 < found["bad"] < 0.9
