@@ -37,7 +37,7 @@ def beats_chance(size: int, solved_after: int) -> bool:
 
 
 def train(form: str, size: int, bonus: str | None, seed: int) -> dict[str, Any]:
-    """The episode at which the size was solved (0: not within the budget), and the share of bad episodes until then."""
+    """The episode at which the size was solved (0: not within the budget), and all episodes until then."""
     from stable_baselines3.common.callbacks import BaseCallback
 
     from agents.encoders.flat import Flat
@@ -61,8 +61,8 @@ def train(form: str, size: int, bonus: str | None, seed: int) -> dict[str, Any]:
     )  # fmt: skip
     model.learn((EPISODES + COPIES) * size, callback=UntilSolved())
     told, arm = world.exploration(), f"ppo+{bonus}" if bonus else "ppo"
-    bad = told["bad_episodes"] / told["episodes"]
-    return {"form": form, "size": size, "arm": arm, "seed": seed, "solved": int(told["solved_after"]), "bad": bad}
+    counted = {"episodes": int(told["episodes"]), "solved": int(told["solved_after"])}
+    return {"form": form, "size": size, "arm": arm, "seed": seed} | counted
 
 
 def row(form: str, arm: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
