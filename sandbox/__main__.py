@@ -14,14 +14,14 @@ from sandbox.errors import NoResources, SandboxError
 
 def main() -> None:
     """Run the command line; never a traceback unless `--debug`."""
-    from sandbox import registry
+    from sandbox import layout
 
     _open_streams()
     debug = "--debug" in sys.argv or bool(os.environ.get("SANDBOX_DEBUG"))
     code = 0
     try:
-        registry.prepare_path()
-        registry.check_layout()
+        layout.prepare_path()
+        layout.check_layout()
         from sandbox.cli import app
 
         app(standalone_mode=True)

@@ -17,8 +17,10 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from sandbox.errors import UsageError
-from sandbox.registry import check_plugin, explain, is_plain, load_plugin, parse_toml, read_value, show_key
+from sandbox.options import explain
+from sandbox.registry import check_plugin, load_plugin
 from sandbox.spec import AgentSpec, parse_agent, validate
+from sandbox.values import is_plain, parse_toml, read_value, show_key
 
 LARGEST_FILE = 1_000_000  # bytes
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from sandbox import registry
+from sandbox import layout, registry
 from sandbox.errors import NoResources, UsageError
 
 Row = dict[str, str]
@@ -39,7 +39,7 @@ def part_rows(kind: str) -> list[Row]:
 def world_rows() -> list[Row]:
     """name and summary of each world; of Minigrid's ids that are not batched, why they are not."""
     rows = [{"name": name, "summary": summary} for name, summary in registry.worlds()]
-    file = registry.ROOT / "envs" / "minigrid" / "__init__.py"
+    file = layout.ROOT / "envs" / "minigrid" / "__init__.py"
     for why, names in registry.literal(file, "NOT_BATCHED", {}).items():
         rows += [{"name": name, "summary": f"Stepped by Minigrid itself: {why}."} for name in names]
     return rows

@@ -21,6 +21,7 @@ from envs import vector
 from sandbox import preflight, registry
 from sandbox.config import Experiment, agent_of
 from sandbox.errors import UsageError
+from sandbox.options import schema
 from sandbox.spec import AgentSpec, Part
 
 BATCHED_INTERVAL = 100  # rollouts between checkpoints of a world that saves its state
@@ -137,7 +138,7 @@ def asks(spec: AgentSpec) -> Literal["oracle", "labels", "nothing"]:
 
 def option(part: Part, name: str) -> Any:
     """A part's option as given, else its default; 0 where it has none of that name."""
-    known = registry.schema(registry.load(part.kind, part.name)).model_fields
+    known = schema(registry.load(part.kind, part.name)).model_fields
     return part.options.get(name, known[name].default if name in known else 0)
 
 

@@ -11,26 +11,21 @@ import hashlib
 import importlib
 import importlib.machinery
 import importlib.util
-import inspect
-import json
-import os
 import re
 import sys
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any
 
-from sandbox.errors import CorruptFile, UsageError, did_you_mean
+from sandbox import layout
+from sandbox.errors import CorruptFile, UsageError
+from sandbox.options import schema
+from sandbox.values import choices, short
 
 if TYPE_CHECKING:  # what help and lists do not need is imported where it is used
     from importlib.metadata import EntryPoint
 
-    from pydantic import BaseModel, ValidationError
-
-ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = {
     "learners": "agents.learners",
     "encoders": "agents.encoders",
@@ -46,7 +41,6 @@ PLUGIN_BASES = {
     ("agents.supervised", "Supervised"): "supervised",
 }
 NAME = re.compile(r"[a-z_][a-z0-9_]*")
-DEEPEST = 1000  # dots on a line: tomllib takes time quadratic in the depth of a dotted key
 
 
 # ---------------------------------------------------------------------- where names come from
@@ -123,7 +117,7 @@ def summary(kind: str, name: str) -> str:
 
 def worlds() -> list[tuple[str, str]]:
     """(id, summary) of every world of ours, from the literal `IDS` in each file or sub-package of `envs`. No import."""
-    folder = ROOT / "envs"
+    folder = layout.ROOT / "envs"
     sources = [*folder.glob("*.py"), *folder.glob("*/__init__.py")]
     public = [path for path in sources if not path.relative_to(folder).parts[0].startswith("_")]
     return sorted((world, _first_line(path)) for path in public for world in literal(path, "IDS", ()))
@@ -132,7 +126,7 @@ def worlds() -> list[tuple[str, str]]:
 def _files(kind: str) -> dict[str, Path]:
     if kind not in PACKAGES:
         raise UsageError(f"unknown kind {short(kind)}." + choices(kind, PACKAGES))
-    folder = ROOT.joinpath(*PACKAGES[kind].split("."))
+    folder = layout.ROOT.joinpath(*PACKAGES[kind].split("."))
     return {path.stem: path for path in folder.glob("*.py") if not path.name.startswith("_")}
 
 
@@ -307,239 +301,3 @@ def _kind_of_class(cls: type, path: Path) -> str:
             return kind
     bases = ", ".join(f"{module}.{name}" for module, name in PLUGIN_BASES)
     raise UsageError(f"{path}: {cls.__name__} must be a subclass of one of {bases}")
-
-
-# ---------------------------------------------------------------------- a signature is a schema
-
-
-def schema(cls: type) -> type[BaseModel]:
-    """A pydantic model of the keyword-only arguments of a part's constructor: its options, bounds and defaults.
-
-    Feed it through `model_validate_json`: there a whole number passes for a float, and nothing else is converted.
-
-    Raises:
-        TypeError: an argument without annotation or default, or `**kwargs` (an error in the part, not of its user).
-    """
-    from pydantic import ConfigDict, create_model
-
-    init: Any = cls.__init__  # type: ignore[misc]
-    fields: dict[str, Any] = {}
-    if init is not object.__init__:
-        hints = get_type_hints(init, include_extras=True)
-        for parameter in inspect.signature(init).parameters.values():
-            if parameter.kind is parameter.VAR_KEYWORD:
-                raise TypeError(f"{cls.__qualname__}: **{parameter.name} hides the part's options; write them out")
-            if parameter.kind is parameter.KEYWORD_ONLY:
-                fields[parameter.name] = _field(cls, parameter, hints)
-    config = ConfigDict(
-        extra="forbid",
-        strict=True,
-        allow_inf_nan=False,
-        validate_default=True,
-        frozen=True,
-        arbitrary_types_allowed=False,
-        protected_namespaces=(),
-    )
-    return create_model(cls.__name__, __config__=config, **fields)
-
-
-def _field(cls: type, parameter: inspect.Parameter, hints: dict[str, Any]) -> tuple[Any, Any]:
-    where = f"{cls.__qualname__}: the option {parameter.name!r}"
-    if parameter.name not in hints:
-        raise TypeError(f"{where} has no annotation")
-    if parameter.default is parameter.empty:
-        raise TypeError(f"{where} has no default")
-    if parameter.name.startswith("_"):
-        raise TypeError(f"{where} begins with an underscore")
-    return hints[parameter.name], parameter.default
-
-
-def explain(error: ValidationError, data: Any, model: type[BaseModel], most: int = 20) -> list[str]:
-    """What is wrong with `data`, a line for each dotted place: what was given and what is expected."""
-    given: dict[str, Any] = {}
-    problems: dict[str, list[str]] = {}
-    for item in error.errors(include_url=False, include_context=False):
-        place, value = _place(item["loc"], data, missing=item["type"] == "missing")
-        if item["type"] == "extra_forbidden":
-            text = "unknown key." + _known_keys(place, model)
-        elif item["type"] == "missing":
-            text = "missing"
-        elif item["type"] == "json_invalid":  # what `is_plain` accepts fails here only by its depth
-            text = "nested too deeply"
-        else:
-            text = item["msg"].partition(" should ")[2] or item["msg"]
-            given[_dotted(place)] = value
-        problems.setdefault(_dotted(place), []).append(text)
-    lines = [_problem(place, texts, given) for place, texts in problems.items()]
-    return lines[:most] + ([f"... and {len(lines) - most} more"] if len(lines) > most else [])
-
-
-def _problem(place: str, texts: list[str], given: dict[str, Any]) -> str:
-    if place not in given:
-        return f"{place}: {texts[0]}"
-    first, *others = dict.fromkeys(texts)  # the branches of a union, each once
-    expected = " or ".join([first, *(text.removeprefix("be ") for text in others)])
-    return f"{place}: is {short(given[place])}, should {expected}"
-
-
-def _place(loc: Sequence[int | str], data: Any, missing: bool) -> tuple[list[int | str], Any]:
-    """The steps of `loc` that exist in `data` (pydantic adds the branches of a union), and the value there."""
-    place: list[int | str] = []
-    for step in loc:
-        if (isinstance(data, dict) and step in data) or (isinstance(data, list) and step in range(len(data))):
-            place.append(step)
-            data = data[step]  # type: ignore[index]
-    return [*place, loc[-1]] if missing else place, data
-
-
-def _dotted(place: Sequence[int | str]) -> str:
-    steps = (f"[{step}]" if isinstance(step, int) else f".{show_key(step)}" for step in place)
-    return "".join(steps).removeprefix(".") or "the whole"
-
-
-def _known_keys(place: Sequence[int | str], model: type[BaseModel]) -> str:
-    key, here = str(place[-1]), model
-    for step in place[:-1]:
-        here = here if isinstance(step, int) else _submodel(here.model_fields[step].annotation) or here
-    elsewhere = {path.rpartition(".")[2]: path for path in _paths(model)}
-    near = [] if key in elsewhere else get_close_matches(_clip(key), here.model_fields)
-    near = near or [elsewhere[leaf] for leaf in get_close_matches(_clip(key), elsewhere, n=1)]
-    hint = f" Did you mean {' or '.join(near)}?" if near else ""
-    return f"{hint} Known here: {', '.join(here.model_fields) or 'no key'}."
-
-
-def _paths(model: type[BaseModel], prefix: str = "") -> Iterable[str]:
-    for name, info in model.model_fields.items():
-        yield prefix + name
-        if below := _submodel(info.annotation):
-            yield from _paths(below, f"{prefix}{name}.")
-
-
-def _submodel(annotation: Any) -> type[BaseModel] | None:
-    """The model in `Model`, `Model | None` or `tuple[Model, ...]`."""
-    from pydantic import BaseModel
-
-    for candidate in (annotation, *get_args(annotation)):
-        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
-            return candidate
-    return None
-
-
-# ---------------------------------------------------------------------- values as text
-
-
-def parse_toml(text: str) -> dict[str, Any]:
-    """`tomllib.loads`, with its every failure a ValueError.
-
-    Raises:
-        ValueError: not TOML (with the line), or nested too deeply.
-    """
-    import tomllib
-
-    if any(line.count(".") > DEEPEST for line in text.splitlines()):
-        raise ValueError(f"a line with more than {DEEPEST} dots")
-    try:
-        return tomllib.loads(text)
-    except RecursionError as error:
-        raise ValueError("nested too deeply") from error
-
-
-def read_value(text: str) -> Any:
-    """A value typed at the terminal: TOML (true, 3, 1e-4, [1, 2], "text"), else the text itself."""
-    try:
-        table = parse_toml(f"x = {text}")
-        return table["x"] if list(table) == ["x"] and is_plain(table["x"]) else text
-    except (ValueError, RecursionError):
-        return text
-
-
-def is_plain(value: Any) -> bool:
-    """Can JSON hold this value: no date, no integer beyond 64 bits, no half of a character?"""
-    if isinstance(value, dict):
-        return all(is_plain(key) and is_plain(item) for key, item in value.items())
-    if isinstance(value, list):
-        return all(is_plain(item) for item in value)
-    if isinstance(value, str):
-        return not re.search("[\ud800-\udfff]", value)
-    return value is None or isinstance(value, (bool, float)) or (isinstance(value, int) and -(2**63) <= value < 2**63)
-
-
-def write_value(value: Any) -> str:
-    """The text that `read_value` reads as `value`, free of the characters that separate an agent's parts."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, (list, tuple)):
-        return "[" + ",".join(_quoted(item) if isinstance(item, str) else write_value(item) for item in value) + "]"
-    if isinstance(value, str):
-        bare = re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]*", value) and read_value(value) is value
-        return value if bare else _quoted(value)
-    return repr(value)
-
-
-def _quoted(text: str) -> str:
-    return '"' + "".join(c if c.isalnum() or c in " _./-" else f"\\U{ord(c):08X}" for c in text) + '"'
-
-
-def _clip(text: str) -> str:
-    return text if len(text) <= 80 else text[:77] + "..."
-
-
-def show_key(key: str) -> str:
-    """A key as it may stand in a message: quoted and shortened where it is not a plain word."""
-    return key if re.fullmatch(r"[A-Za-z0-9_-]{1,80}", key) else short(key)
-
-
-def short(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False, default=repr)
-    return _clip(text if text.isprintable() else json.dumps(value, default=repr))
-
-
-def choices(name: str, known: Iterable[str]) -> str:
-    known = list(known)
-    return f"{did_you_mean(_clip(name), known)} Known: {', '.join(known) or 'none'}."
-
-
-# ---------------------------------------------------------------------- the layout
-
-
-def check_layout() -> None:
-    """`envs` and `agents` must be the folders beside `sandbox`: both names are common, and either could be shadowed.
-
-    Raises:
-        UsageError: another distribution or the user's folder comes first on the path.
-    """
-    for package in ("envs", "agents"):
-        found, expected = _folder_of(package), ROOT / package
-        if found != expected:
-            raise UsageError(
-                f"the package {package!r} was found at {found or 'no place'}, but the sandbox's own is {expected}. "
-                "Rename the other one, uninstall it, or start from another folder."
-            )
-
-
-def _folder_of(package: str) -> Path | None:
-    loaded = sys.modules.get(package)
-    spec = loaded.__spec__ if loaded is not None else importlib.util.find_spec(package)
-    if spec is None:
-        return None
-    if spec.submodule_search_locations is None:  # a single file
-        return Path(spec.origin).resolve() if spec.origin else None
-    return Path(next(iter(spec.submodule_search_locations))).resolve()
-
-
-def prepare_path() -> None:
-    """Let modules of the current folder be found, but last, so that they can shadow nothing.
-
-    Raises:
-        UsageError: the current folder no longer exists.
-    """
-    try:
-        here = Path(os.getcwd()).resolve()
-    except OSError as error:
-        raise UsageError(f"the current folder cannot be read: {error}") from error
-    while here != ROOT and sys.path and (not sys.path[0] or Path(sys.path[0]).resolve() == here):
-        del sys.path[0]
-    # Our own folder first: an editable install finds its packages only after everything on the path.
-    for folder in (ROOT, here):
-        if not any(Path(entry or ".").resolve() == folder for entry in sys.path):
-            sys.path.append(str(folder))

@@ -13,7 +13,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sandbox.errors import UsageError
-from sandbox.registry import NAME, all_names, choices, explain, kind_of, load, read_value, schema, short, write_value
+from sandbox.options import explain, schema
+from sandbox.registry import NAME, all_names, kind_of, load
+from sandbox.values import choices, read_value, short, write_value
 
 PART_ORDER = ("encoders", "curiosity", "supervised", "objectives")  # of an agent's name, after its base
 BESIDE_A_LEARNER = ("pca", "state")  # supervised parts that only see; the others act, alone or before a learner goes on

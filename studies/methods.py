@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from sandbox import registry
+from sandbox.options import schema
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "methods.md"
@@ -100,7 +101,7 @@ def results(scores: list[dict[str, Any]]) -> str:
 
 def options(cls: type) -> str:
     """Each with its default, as it is written in an agent's name."""
-    defaults = {name: field.default for name, field in registry.schema(cls).model_fields.items()}
+    defaults = {name: field.default for name, field in schema(cls).model_fields.items()}
     pairs = [f"`{key}={'None' if value is None else json.dumps(value)}`" for key, value in defaults.items()]
     return textwrap.fill(f"Options: {', '.join(pairs)}.", 120, break_on_hyphens=False)
 

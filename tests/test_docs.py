@@ -29,6 +29,7 @@ from sandbox import errors, main_job, registry, runs, spec
 from sandbox.cli import app
 from sandbox.config import Experiment, Study, load_study
 from sandbox.label_study import label_study
+from sandbox.options import schema
 from studies import methods
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -216,7 +217,7 @@ def test_part_is_described(kind: str, name: str) -> None:
     assert stated, f"{name}: no line of options"
     pairs = [item.split("=") for item in re.findall(r"`([a-z_]+=[^`]+)`", stated[1])]
     values = {key: None if text == "None" else tomllib.loads(f"x = {text}")["x"] for key, text in pairs}
-    fields = {} if kind == "reference" else registry.schema(registry.load(kind, name)).model_fields
+    fields = {} if kind == "reference" else schema(registry.load(kind, name)).model_fields
     real = {key: list(f.default) if isinstance(f.default, tuple) else f.default for key, f in fields.items()}
     assert values == real
 
@@ -233,7 +234,7 @@ def test_every_option_is_explained(kind: str, name: str) -> None:
     cls = registry.load(kind, name)
     listed = re.findall(r"^\* ((?:`\w+`(?:, )?)+): \S", methods.meanings(cls), re.M)
     explained = [option for names in listed for option in re.findall(r"`(\w+)`", names)]
-    assert sorted(explained) == sorted(registry.schema(cls).model_fields)
+    assert sorted(explained) == sorted(schema(cls).model_fields)
 
 
 def test_costs_of_bonuses_are_those_measured() -> None:

@@ -15,6 +15,7 @@ from benchmarks import recorded
 from benchmarks.ours.same_schedule import ENCODER, with_encoder
 from envs import vector
 from sandbox import registry
+from sandbox.options import schema
 
 
 def spend(bonus: IntrinsicReward, rollouts: Sequence[Rollout]) -> dict[str, float]:
@@ -37,7 +38,7 @@ def _defaults() -> dict[str, Callable[[Context], IntrinsicReward]]:
 
 def _peer_sized(name: str) -> Callable[[Context], IntrinsicReward]:
     """With an encoder of the peer's size, learning from every step as the peer does."""
-    options = registry.schema(registry.load("curiosity", name)).model_fields
+    options = schema(registry.load("curiosity", name)).model_fields
     return with_encoder(name, **({"proportion": 1.0} if "proportion" in options else {}))
 
 

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from sandbox import registry
+from sandbox import layout, registry
 from sandbox.config import (
     Evaluation,
     Experiment,
@@ -58,7 +58,7 @@ def fake_tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         path.write_text(text)
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(root)
-        patch.setattr(registry, "ROOT", root)
+        patch.setattr(layout, "ROOT", root)
         patch.setattr(registry, "PACKAGES", {kind: f"configparts.{kind}" for kind in registry.PACKAGES})
         yield
 

@@ -17,9 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import Field, ValidationError
 
-from sandbox import registry
+from sandbox import layout, registry, values
 from sandbox.errors import CorruptFile, UsageError
-from sandbox.registry import schema
+from sandbox.options import schema
 from sandbox.spec import Part, canonical, parse_agent, validate
 
 NEWS = '''"""News."""
@@ -72,7 +72,7 @@ def fake_tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         path.write_text(text)
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(root)
-        patch.setattr(registry, "ROOT", root)
+        patch.setattr(layout, "ROOT", root)
         patch.setattr(registry, "PACKAGES", {kind: f"fakeparts.{kind}" for kind in registry.PACKAGES})
         registry._entries.cache_clear()
         yield root
@@ -537,12 +537,12 @@ OPTIONS = st.fixed_dictionaries(
 def test_a_canonical_name_names_the_same_agent_in_any_order(
     options: dict[str, Any], hidden: list[int], order: list[str], random: Any
 ) -> None:
-    items = [f"{key}={registry.write_value(value)}" for key, value in options.items()]
+    items = [f"{key}={values.write_value(value)}" for key, value in options.items()]
     random.shuffle(items)
     texts = {
         "base": "ppo",
         "news": "news" + (":" + ",".join(items) if items else ""),
-        "wide": f"wide:hidden={registry.write_value(hidden)}",
+        "wide": f"wide:hidden={values.write_value(hidden)}",
         "foresee": "foresee",
     }
     spec = validate(parse_agent("+".join(texts[name] for name in order)))
@@ -576,7 +576,7 @@ def test_any_text_is_an_agent_or_a_usage_error(text: str) -> None:
     "value", ["[" * 900, "9" * 900, "{a=" * 200, "1979-05-27", "0x" + "f" * 900, "1\ny = 2", '"\\ud800"']
 )
 def test_strange_values_stay_text(value: str) -> None:
-    assert registry.read_value(value) == value
+    assert values.read_value(value) == value
 
 
 @pytest.mark.parametrize(
@@ -593,14 +593,14 @@ def test_strange_values_stay_text(value: str) -> None:
     ],
 )
 def test_a_value_is_toml_or_else_text(text: str, value: object) -> None:
-    read = registry.read_value(text)
+    read = values.read_value(text)
     assert read == value
     assert type(read) is type(value)
 
 
 def test_a_dotted_key_of_great_depth_does_not_hang() -> None:
     with pytest.raises(ValueError, match="dots"):
-        registry.parse_toml("a." * 100_000 + "a = 1")
+        values.parse_toml("a." * 100_000 + "a = 1")
 
 
 # ---------------------------------------------------------------------- the layout
@@ -616,9 +616,9 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 def test_importing_names_and_configuration_is_light() -> None:
     code = """
-        import sys, sandbox.registry as registry, sandbox.config
+        import sys, sandbox.layout as layout, sandbox.registry as registry, sandbox.config
         [registry.summary(kind, name) for kind in registry.PACKAGES for name in registry.names(kind)]
-        registry.worlds(), registry.check_layout()
+        registry.worlds(), layout.check_layout()
         print({"torch", "numba", "gymnasium", "stable_baselines3", "agents", "envs"} & set(sys.modules))
     """
     done = run_python(textwrap.dedent(code), PROJECT, PROJECT)
@@ -631,7 +631,7 @@ def test_a_shadowed_package_is_reported_with_both_places(tmp_path: Path, package
     other = tmp_path / form.format(package)
     other.parent.mkdir(exist_ok=True)
     other.write_text("")
-    code = "import sandbox.registry as r\ntry: r.check_layout()\nexcept r.UsageError as e: print(e.exit_code, e)"
+    code = "import sandbox.layout as r\ntry: r.check_layout()\nexcept r.UsageError as e: print(e.exit_code, e)"
     done = run_python(code, PROJECT, tmp_path, PROJECT)
     assert done.stdout.startswith("2 "), done.stderr
     assert str(tmp_path / package) in done.stdout
@@ -642,15 +642,15 @@ def test_a_shadowed_package_is_reported_with_both_places(tmp_path: Path, package
 def test_the_current_folder_comes_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, front: list[str]) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*(str(tmp_path) if entry == "here" else entry for entry in front), "/lib"])
-    registry.prepare_path()
-    registry.prepare_path()
-    assert sys.path == ["/lib", str(registry.ROOT), str(tmp_path)]
+    layout.prepare_path()
+    layout.prepare_path()
+    assert sys.path == ["/lib", str(layout.ROOT), str(tmp_path)]
 
 
 def test_the_project_itself_may_come_first(fake_tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(fake_tree)
     monkeypatch.setattr(sys, "path", ["", "/lib"])
-    registry.prepare_path()
+    layout.prepare_path()
     assert sys.path == ["", "/lib"]
 
 
@@ -659,7 +659,7 @@ def test_the_project_itself_may_come_first(fake_tree: Path, monkeypatch: pytest.
 
 @pytest.fixture
 def real(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "ROOT", PROJECT)
+    monkeypatch.setattr(layout, "ROOT", PROJECT)
     monkeypatch.setattr(registry, "PACKAGES", {kind: f"agents.{kind}" for kind in registry.PACKAGES})
 
 
