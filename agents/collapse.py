@@ -2,7 +2,7 @@
 
 All measures take features Z [N, D] as they are and compute in float64:
 
-    RankMe               exp(-sum_k p_k log p_k),  p_k = s_k / sum(s) + 1e-5,  s the singular values of Z
+    RankMe               exp(-sum_k p_k log p_k),  p_k = s_k / sum(s) + 1e-7,  s the singular values of Z
     RankMe, centred      the same of Z minus its mean
     participation ratio  (sum l)^2 / sum l^2,  l the eigenvalues of the covariance of Z
     LiDAR                RankMe's entropy (with 1e-8) of the eigenvalues of S_w^-1/2 S_b S_w^-1/2, S_b the covariance of
@@ -30,14 +30,14 @@ from torch.nn import functional as F
 
 Verdict = Literal["healthy", "collapsing", "collapsed"]
 
-RANKME_EPS, LIDAR_DELTA, LIDAR_EPS = 1e-5, 1e-4, 1e-8
+RANKME_EPS, LIDAR_DELTA, LIDAR_EPS = 1e-7, 1e-4, 1e-8
 GROUPS, VIEWS = 100, 10  # of LiDAR
 BATCH = 256  # among how many z_{t+1} the contrast is
 COLLAPSED, COLLAPSING = 0.1, 0.3  # shares of the untrained encoder's rank or std that are left
 
 
 def rankme(z: Tensor, *, centred: bool = False) -> float:
-    """Effective number of directions of Z [N, D], between 1 and `rank_limit`, a little above for the 1e-5."""
+    """Effective number of directions of Z [N, D], between 1 and `rank_limit`, a little above for the 1e-7."""
     return _effective_rank(_powers(z, centred=centred).sqrt(), RANKME_EPS)
 
 
@@ -81,7 +81,7 @@ def contrast_accuracy(z: Tensor, z_next: Tensor) -> float:
 
 def _powers(z: Tensor, *, centred: bool) -> Tensor:
     """Squared singular values [min(N, D)] of Z, from the smaller of Z Z^T and Z^T Z: several times quicker than an SVD,
-    and wrong by 1e-8 of the largest singular value, where RankMe adds 1e-5 of their sum."""
+    and wrong by 1e-8 of the largest singular value, where RankMe adds 1e-7 of their sum."""
     z = z.double()
     z = z - z.mean(0) if centred else z
     return torch.linalg.eigvalsh(z.T @ z if len(z) > z.shape[1] else z @ z.T).clamp(min=0)

@@ -1,7 +1,7 @@
 """What a probe asks: a world's common frames, split by episode, and the variables of them that vary enough to be read.
 
-Split, removal of frames that occur twice and the threshold for classes are AtariARI's (Anand et al. 2019): normalised
-entropy of at least 0.6, else the majority is nearly always right.
+Classes must have a normalised entropy of at least 0.6, else the majority is nearly always right (AtariARI, Anand et al.
+2019, whose code takes 0.6 nats, however many classes there are). Split and removal of frames: `_walk.py`.
 """
 
 from __future__ import annotations

@@ -5,9 +5,10 @@ an oracle is walked at random); on evaluation levels, from a seed of its own. An
 frames that it visits often are those that its features were trained on.
 
 A probe's split is by episode, 70 / 10 / 20, as neighbouring frames are nearly equal; what occurs twice is kept once,
-and a later part loses what an earlier one has (AtariARI's protocol: Anand et al. 2019, §4 and code; there the shuffled
-order of episodes was not used, here it is). A small world has hardly a frame that is new: if fewer than 100 are left
-for the test, its distinct frames are split and not its episodes, and the result says so.
+and a later part loses what an earlier one has (after AtariARI, Anand et al. 2019, §4 and code: there the test part
+alone loses what the others have, and the shuffled order of episodes was not used). A small world has hardly a frame
+that is new: if fewer than 100 are left for the test, its distinct frames are split and not its episodes, and the result
+says so.
 """
 
 from __future__ import annotations

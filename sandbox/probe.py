@@ -4,13 +4,15 @@ For each label a linear reader is fitted to frozen features on one common set of
 episodes that it has not seen: R2 for numbers, macro-F1 for classes (`_readout.py`). Two more variables are what control
 needs: `reward` (does the reward of this step differ from zero? read from the features of s_t and the action) and
 `oracle` (which action does the oracle take in s_t?). Zhang et al. 2022 ("Light-weight probing of unsupervised
-representations for reinforcement learning") find these two to rank encoders as their return does.
+representations for reinforcement learning") find these two to rank encoders as their return does (their reward reader
+is not told the action).
 
 A score says nothing alone, so the controls stand beside it: `majority` (the most frequent class, the mean), `untrained`
 (the run's encoder with its first weights), `pca` (as many principal components of the flattened observation, one-hot
 for MiniGrid's symbols as the encoder reads them) and `supervised` (the same encoder trained on 2000 labelled frames of
 its own, `agents/supervised/state.py`). As in AtariARI (Anand et al. 2019) scores are averaged inside a label first (x
-and y of a position), then over labels; `reward` and `oracle` stay apart. What is asked is in `_probe_set.py`.
+and y of a position), then over labels; its F1 weighs classes by their frequency. `reward` and `oracle` stay apart. What
+is asked is in `_probe_set.py`.
 """
 
 from __future__ import annotations

@@ -28,8 +28,9 @@ def curiosity(result: dict[str, Any]) -> str:
 
 def claims(judged: Sequence[dict[str, Any]], by: str) -> str:
     head = (
-        f"Judged by `studies/{by}.py` from the scores alone: differences of IQMs, paired by seed, bootstrap "
-        'intervals at 1 - 0.05 / k for the k comparisons of a claim; "no better" means by at most 0.05; '
+        f"Judged by `studies/{by}.py` from the scores alone: differences of IQMs, paired by seed, intervals "
+        "(Student's t on a bootstrap's deviation, see [statistics](../statistics.md#claims-of-the-studies)) at "
+        '1 - 0.05 / k for the k comparisons of a claim; "no better" means by at most 0.05; '
         "*n* is the least number of seeds.\n\n"
     )
     table = markdown_table(

@@ -3,8 +3,8 @@
 In each world six agents with the same bonus and reward, which differ only in what shapes their encoder, are ordered by
 how well a linear reader finds the oracle's action, the reward or the true state in their features (mean over seeds),
 and by their scores (IQM over seeds). Kendall's tau-b of the two orders is 1 if they agree and -1 if one is the other
-reversed. Its mean over worlds has an interval by a bootstrap that draws seeds again in each world, the same draw for
-all agents and for both orders.
+reversed. Its mean over worlds has an interval as wide as `statistics.wide_difference` makes it, from a bootstrap that
+draws seeds again in each world, the same draw for all agents and for both orders.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from sandbox.statistics import MIN_SEEDS, Estimate, iqm
+from sandbox.statistics import MIN_SEEDS, Estimate, iqm, student
 from studies._claims import combined, outcome
 from studies._ranks import tau
 
@@ -38,13 +38,13 @@ def judge(rows: Sequence[dict[str, Any]], worlds: Sequence[str]) -> dict[str, An
     n = min((scores.shape[1] for scores, _ in tables.values()), default=0)
     missing = f"not run ({len(tables)} of {len(worlds)} worlds)"
     so_far = f"so far, in {', '.join(tables)}: " if len(tables) < len(worlds) else ""
-    judged = [outcome("above", one) for name in VARIABLES[:2] if (one := found[name])]
+    judged = [outcome("above", one, level) for name in VARIABLES[:2] if (one := found[name])]
     return {
         "claim": "6",
         "text": "Probes of the oracle's action and of the reward order agents as their scores do (Zhang et al. 2022).",
         "verdict": combined(judged) if len(tables) == len(worlds) and len(judged) == 2 else missing,
         "n": n, "level": level,
-        "lines": [so_far + _line(name, one) for name, one in found.items() if one],
+        "lines": [so_far + _line(name, one, level) for name, one in found.items() if one],
         "worlds": {world: {name: round(tau_of(t, name), 3) for name in t[1]} for world, t in tables.items()},
     }  # fmt: skip
 
@@ -90,13 +90,11 @@ def agreement(tables: Sequence[Table], name: str, level: float) -> Estimate | No
         np.mean([tau_of(table, name, rng.integers(k, size=k)) for table, k in zip(tables, n, strict=True)])
         for _ in range(DRAWS)
     ]
-    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
-    mean = float(np.mean([tau_of(table, name) for table in tables]))
-    return Estimate(mean, float(low), float(high), (min(n),))
+    mean, least = float(np.mean([tau_of(table, name) for table in tables])), min(n)
+    half = student((1 + level) / 2, least - 1) * float(np.std(draws)) * (least / (least - 1)) ** 0.5
+    return Estimate(mean, max(mean - half, -1.0), min(mean + half, 1.0), (least,))
 
 
-def _line(name: str, found: Estimate) -> str:
-    return (
-        f"{outcome('above', found)}: Kendall's tau of the orders by {name} probes and by scores is {found.value:.2f} "
-        f"[{found.low:.2f}, {found.high:.2f}]"
-    )
+def _line(name: str, found: Estimate, level: float) -> str:
+    told = f"Kendall's tau of the orders by {name} probes and by scores is {found.value:.2f}"
+    return f"{outcome('above', found, level)}: {told} [{found.low:.2f}, {found.high:.2f}]"

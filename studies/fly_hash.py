@@ -4,8 +4,8 @@ that of the data?
 As in Dasgupta, Stevens & Navlakha 2017: 10,000 pictures, truth = the 200 nearest in Euclidean distance, answer = the
 200 nearest tags. `lsh` keeps k real Gaussian projections; `fly` the values, `fly binary` the names of the k most active
 of m = 10 d cells that each sum a tenth of the d pixels. Two metrics of an answer: precision at each true neighbour
-found, averaged over those found (it reproduces the published 0.160 of LSH at k = 4), or over all 200, where a miss
-counts as zero. Ties of tags are broken at random.
+found, averaged over those found (on MNIST it reproduces the published 0.160 of LSH at k = 4), or over all 200, where a
+miss counts as zero. Ties of tags are broken at random.
 
 As in Dasgupta et al. 2018: after 4,500 pictures are written, does the novelty of 500 others rise with the distance to
 the nearest one stored (Pearson's r; m = 10 n cells, k = 50)?

@@ -124,7 +124,7 @@ def _line(runs: list[dict[str, Any]], similarity: float, term: str) -> dict[str,
     whole, without = name_of(similarity, None), name_of(similarity, term)
     x, y = ([run["variants"][v]["position"] for run in runs] for v in (whole, without))
     level = 1 - 0.05 / (len(TERMS) * len(SIMILARITIES))
-    text = statistics.verdict(f"position, {whole},", without, statistics.difference(x, y, level=level))
+    text = statistics.verdict(f"position, {whole},", without, statistics.wide_difference(x, y, level=level))
     collapsed = sum(run["variants"][without]["share"] < collapse.COLLAPSED for run in runs)
     return {"text": text, "collapsed": collapsed, "of": len(runs), "variant": without}
 

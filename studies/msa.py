@@ -105,11 +105,11 @@ def estimate(scores: Sequence[float], name: str) -> dict[str, Any]:
     return {"value": found.value, "low": found.low, "high": found.high, "seeds": found.n}
 
 
-def apart(x: Sequence[float], y: Sequence[float], name: str) -> dict[str, Any]:
-    """statistic(x) - statistic(y), of seeds that are not paired."""
+def apart(x: Sequence[float], y: Sequence[float], name: str, paired: bool = False) -> dict[str, Any]:
+    """statistic(x) - statistic(y); paired where row i of both had the same seed and goal."""
     from sandbox import statistics
 
-    found = statistics.difference(x, y, paired=False, statistic=getattr(statistics, name))
+    found = statistics.difference(x, y, paired=paired, statistic=getattr(statistics, name))
     return {"value": found.value, "low": found.low, "high": found.high}
 
 
@@ -146,7 +146,7 @@ def disagreement(scores: dict[str, list[float]]) -> dict[str, Any] | None:
     one, other = scores.get("autoencoder 30k"), scores.get("end to end")
     if not one or not other:
         return None
-    found = {name: apart(one, other, name) for name in ("mean", "iqm")}
+    found = {name: apart(one, other, name, paired=True) for name in ("mean", "iqm")}  # a seed has one goal
     signs = [np.sign(found[name]["value"]) for name in ("mean", "iqm")]
     sure = [not found[name]["low"] <= 0 <= found[name]["high"] for name in ("mean", "iqm")]
     if signs[0] == signs[1]:

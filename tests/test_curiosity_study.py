@@ -124,13 +124,14 @@ def test_claims_are_held_where_they_are_true_and_refuted_where_the_contrary_is()
         ("1a", "1b", "2", "3a", "3b", "4", "5b", "6"), "held"
     )
     contrary = verdicts(scores(lambda w, a, k: 1 - as_claimed(w, a, k)))
-    assert {verdict for number, verdict in contrary.items() if number != "5a"} == {"refuted"}
+    assert {number for number, verdict in contrary.items() if verdict == "no evidence"} == {"1a", "1b"}  # the premise
+    assert {verdict for number, verdict in contrary.items() if number not in ("1a", "1b", "5a")} == {"refuted"}
 
 
 def test_equal_arms_are_no_evidence() -> None:
     rng = np.random.default_rng(0)
     found = verdicts(scores(lambda w, a, k: float(rng.random())))
-    assert "held" not in found.values()
+    assert not {"held", "refuted"} & set(found.values())
 
 
 def test_under_five_seeds_nothing_is_judged_and_the_missing_runs_are_counted() -> None:
@@ -147,11 +148,36 @@ def test_under_five_seeds_nothing_is_judged_and_the_missing_runs_are_counted() -
 def test_no_better_is_judged_by_a_margin() -> None:
     def found(low: float, high: float) -> str:
         estimate = _claims.Estimate((low + high) / 2, low, high, (10, 10))
-        return _claims.outcome("not above", estimate)
+        return _claims.outcome("not above", estimate, 0.95)
 
     assert [found(-0.3, -0.1), found(-0.1, 0.04), found(0.01, 0.04)] == ["held"] * 3
     assert found(-0.01, 0.06) == "no evidence"
     assert found(0.01, 0.06) == "refuted"
+
+
+def test_what_does_not_vary_between_seeds_is_no_evidence_of_equality_and_of_a_difference_with_enough_seeds() -> None:
+    def found(expected: str, x: float, y: float, n: int, level: float) -> str:
+        one = _claims.Comparison(_claims.arm_in("w", "a"), _claims.arm_in("w", "b"), expected)
+        cells = {("w", "a"): dict.fromkeys(range(n), x), ("w", "b"): dict.fromkeys(range(n), y)}
+        estimate = one.estimate(cells, level)
+        assert estimate is not None and estimate.degenerate
+        return _claims.outcome(expected, estimate, level)
+
+    assert found("not above", 0.0, 0.0, 10, 0.95) == "no evidence"  # none of ten solved it: neither may be able to
+    assert found("not above", 0.0, 0.5, 10, 0.95) == "held"
+    assert [found("above", 1.0, 0.0, n, 0.95) for n in (5, 6)] == ["no evidence", "held"]  # 2 / 2^5 is above 0.05
+    assert [found("above", 0.0, 1.0, n, 0.99) for n in (7, 8)] == ["no evidence", "refuted"]
+
+
+def test_without_its_premise_a_claim_has_no_evidence() -> None:
+    def lost(world: str, arm: str, seed: int) -> float:
+        """ICM never learns, so that the television takes nothing from it."""
+        return as_claimed(world, "random" if arm == "icm" else arm, seed)
+
+    found = {one["claim"]: one for one in _claims.judge(scores(lost), PLANNED, None)}
+    assert found["1a"]["verdict"] == found["1b"]["verdict"] == "no evidence"
+    assert found["1a"]["lines"][0].startswith("premise no evidence: icm in MultiRoom-N4-S5")
+    assert found["2"]["verdict"] == "held"
 
 
 def test_the_hash_claim_reads_the_hash_study() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
+from agents.curiosity._fly import FlyHash
 from studies import fly_hash
 
 
@@ -40,3 +42,11 @@ def test_values_are_the_sums_of_the_normal_pictures_and_the_tag_is_theirs() -> N
     cells, values = fly_hash.tags(pictures, m=300, active=6)
     assert (np.diff(values) <= 1e-5).all()  # most active first, before normalising and after
     assert len({tuple(row) for row in cells}) == 5
+    torch.manual_seed(2)
+    own, sums = fly_hash.tags(pictures, m=300, active=6)
+    torch.manual_seed(2)
+    synapses = FlyHash(784, cells=300, fan_in=78, active=6).synapses.numpy()
+    for picture, chosen, told in zip(fly_hash.normal(pictures), own, sums, strict=True):
+        every = np.array([picture[inputs].sum() for inputs in synapses])
+        np.testing.assert_allclose(told, every[chosen], atol=1e-5)
+        np.testing.assert_allclose(told, np.sort(every)[::-1][:6], atol=1e-5)

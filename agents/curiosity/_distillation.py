@@ -1,4 +1,4 @@
-"""A predictor that learns to imitate a frozen random network, and what both of them see (shared by rnd and noveld)."""
+"""A predictor that learns to imitate a frozen random network, and what both see (for rnd, drnd, noveld, ngu)."""
 
 from __future__ import annotations
 

@@ -8,7 +8,10 @@ Rewards", eq. 4, algorithms A1 and A2, and the authors' code. As there a view en
 the mean bonus, a fake that equals the true successor is drawn once more and then left out, and the GRU learns through
 two steps, from the h_{t-1} of the time of acting. What we do differently: two epochs a rollout over a share of the
 steps (theirs: four over all), no batch normalisation and no clipping of gradients, a queue of 10,000 views (100,000).
-Steps that end an episode are learned from too, as `next_obs` is their true successor; theirs are masked.
+Steps that end an episode are learned from too, as `next_obs` is their true successor; theirs are masked. The fakes'
+mean is over those that are fakes (theirs is multiplied again by true over fake); the mean bonus that a view must reach
+is right from the first rollout on (theirs begins at 0); and no mean is subtracted from the bonus (theirs standardises
+it, so that a bonus below the mean costs).
 """
 
 from __future__ import annotations

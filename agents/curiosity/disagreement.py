@@ -5,8 +5,8 @@ r_t = mean_k Var_i(phi^i_k(phi(s_t), a_t)),   i over the models
 Source: Pathak et al. 2019, "Self-Supervised Exploration via Disagreement", eq. 1, and the authors' code: five models,
 random features, and a fifth of the steps dropped anew for each model, which keeps them different. Noise that nobody can
 foresee brings the models to its mean, where they agree. What we do differently: a model has one hidden layer of 256
-(theirs ten of 512); one epoch per rollout, over the same share of the steps as in `rnd`; what is dropped does not count
-in a model's mean.
+(theirs nine of 512); one epoch per rollout, over the same share of the steps as in `rnd`; what is dropped does not
+count in a model's mean.
 """
 
 from __future__ import annotations

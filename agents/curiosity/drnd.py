@@ -3,8 +3,9 @@
 r_t = alpha b_1(s_{t+1}) + (1 - alpha) b_2(s_{t+1})
 b_1 = mean_k (f_k - mu_k)^2,   b_2 = mean_k sqrt(|f_k^2 - mu_k^2| / (B2_k - mu_k^2))
 
-mu and B2 are the first two moments of the N targets; the predictor f regresses one random target per step, so b_2 is
-about 1/sqrt(n) after n visits.
+mu and B2 are the first two moments of the N targets; the predictor f regresses one random target per step. After n
+visits the ratio without its modulus has the mean 1/n, which the paper takes the root of; b_2 itself falls more slowly,
+towards n^(-1/4), as 2 mu_k (f_k - mu_k) outweighs the square.
 
 Source: Yang et al. 2024, "Exploration and Anti-Exploration with Distributional Random Network Distillation", and the
 authors' code (N = 5, alpha = .95, the ratio cut to [1e-6, 1]). What we do differently: means over the features
@@ -80,8 +81,8 @@ class DRND(IntrinsicReward):
 
     def _drawn(self, obs: Obs, index: Tensor) -> Tensor:
         """[M, width]: each view's random target. The index is shuffled, so equal parts of it are random parts."""
-        parts = zip(self.targets, index.chunk(len(self.targets)), strict=False)
-        return torch.cat([target(self._seen(take(obs, part))) for target, part in parts])
+        parts = zip(self.targets, index.tensor_split(len(self.targets)), strict=True)
+        return torch.cat([target(self._seen(take(obs, part))) for target, part in parts if len(part)])
 
     def _bonus(self, obs: Obs) -> Tensor:
         """[M, ...] -> [M]"""

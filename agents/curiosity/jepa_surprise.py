@@ -7,9 +7,9 @@ over those k <= K for which s_{t+1-k} lies in the same episode. Model and featur
 predictions that aimed at it is Guo et al. 2022 ("BYOL-Explore", intrinsic reward). The variance term keeps the features
 from shrinking, which would make everything expected. What we do differently: the similarity term is left out, because
 it shrinks what a step changes, and that is what is paid for; learned from the same share of the steps as in `rnd`, at
-eb_jepa's learning rate, ten times that of other bonuses, as the features have to spread before errors mean anything;
-predictions on their way are kept across rollouts as the model made them. Like every error of a prediction the bonus
-does not know noise from news.
+eb_jepa's learning rate, ten times that of most other bonuses, as the features have to spread before errors mean
+anything; predictions on their way are kept across rollouts as the model made them. Like every error of a prediction the
+bonus does not know noise from news.
 """
 
 from __future__ import annotations

@@ -6,7 +6,8 @@ e = mean_k (phi^_k(phi(s_t), a_t) - phi_k(s_{t+1}))^2 of the present world model
 Source: Hou, An & Du 2025, "Beyond Noisy-TVs: Noise-Robust Exploration via Learning Progress Monitoring", and the
 authors' code, whose reward is exp(u_t) - e. Noise that nobody can foresee has the same error before and after. What we
 do differently: the fall of the error is foreseen as well, from both models on the same fresh steps, because a single
-error scatters on noise and, cut at 0 (no bonus here is negative), that scatter would be paid for ever; their weight .4
+error scatters on noise and, cut at 0 (no bonus here is negative), that scatter would be paid for ever; as those steps
+must be new to both models, what is paid is the progress of one update earlier; their weight .4
 of exp(u_t) is left out; the world model predicts random features where theirs decodes pixels; one epoch per rollout,
 over the same share of the steps as in `rnd`.
 """
@@ -32,7 +33,7 @@ from agents.rollout import Rollout
 
 
 class LPM(IntrinsicReward):
-    """Expected fall of a forward model's error over the last rollout.
+    """Expected fall of a forward model's error from one rollout to the next.
 
     Args:
         lr: Adam's learning rate for the world model (and the features).

@@ -2,9 +2,10 @@
 
 r_t = r_episodic min(max(alpha_t, 1), L),   alpha_t = 1 + (err(s_{t+1}) - mu) / sigma,   err as the bonus of `rnd`
 
-Source: Badia et al. 2020, "Never Give Up", eqs. 1 and 3, constants of table 6; r_episodic is `pseudo_counts`. What we
-do differently: see there and in `rnd`. mu and sigma are moments that forget (weight .9 a rollout): err falls as the
-predictor learns, and under the mean of all the past alpha would stay at 1. Until the first `update` alpha is 1.
+Source: Badia et al. 2020, "Never Give Up", eq. 1 and the text above it, constants of table 6; r_episodic is
+`pseudo_counts`. What we do differently: see there and in `rnd`. mu and sigma are moments that forget (weight .9 a
+rollout): err falls as the predictor learns, and under the mean of all the past alpha would stay at 1. Until the first
+`update` alpha is 1.
 """
 
 from __future__ import annotations

@@ -3,12 +3,13 @@
 r_t = 1 / s if s <= s_max else 0,   s = sqrt(sum_i K(x_t, x_i)) + c,   x_t = phi(s_{t+1}), its k nearest x_i
 K(x, y) = epsilon / (d + epsilon),   d = max(|x - y|^2 / d_m^2 - xi, 0),   d_m^2: moving average of |x_t - x_i|^2
 
-Source: Badia et al. 2020, "Never Give Up", eq. 2 and algorithm 1, constants of table 6 (the text of section 2 has
+Source: Badia et al. 2020, "Never Give Up", eqs. 2, 3 and algorithm 1, constants of table 6 (the text of section 2 has
 epsilon = 1e-3 instead); this is its episodic half, see `ngu`. What we do differently: phi is the run's encoder instead
-of 32 units on a network of their own; the start view of an episode is stored in its memory without pay, otherwise the
-first step, having no neighbour, would be paid 1 / c = 1000; with fewer than k neighbours those that are there count;
-the memory holds 5000 views, theirs 30,000 (5000 in the Disco Maze). d_m^2 of each environment goes on from an average
-that all share and that takes in the rollout in `update`, so that it does not depend on how rollouts are cut.
+of 32 units on a network of their own, without their L2 weight of 1e-5; the start view of an episode is stored in its
+memory without pay, otherwise the first step, having no neighbour, would be paid 1 / c = 1000; with fewer than k
+neighbours those that are there count; the memory holds 5000 views, theirs 30,000 (5000 in the Disco Maze). d_m^2 of
+each environment goes on from an average that all share and that takes in the rollout in `update`, so that it does not
+depend on how rollouts are cut.
 """
 
 from __future__ import annotations

@@ -3,11 +3,12 @@
 r_t = log(1 + |y_t - y_t^(k)|_2),   y_t = f(s_{t+1}), f a frozen random encoder,   y_t^(k) its k-th nearest neighbour
 
 Source: Seo et al. 2021, "State Entropy Maximization with Random Encoders for Efficient Exploration", section 3, k = 3.
-What we do differently: the authors search among minibatches from the replay buffer (RAD, Dreamer) or the last 10,000
-views (A2C). Here the memory is a uniform sample of all views of the agent's life (Vitter 1985, algorithm R), as such
-minibatches are, in bounded room: the last 10,000 would be little more than one rollout. It advances in `update`, so
-that a view does not find itself. Distances are not divided by their running std before the logarithm: that is in the
-authors' code only, where a slip inflates it. While fewer than k views are stored the origin stands for those that lack.
+What we do differently: the authors' code searches the whole replay buffer (RAD), a minibatch of it (Dreamer) or the
+last 10,000 views (A2C). Here the memory is a uniform sample of all views of the agent's life (Vitter 1985, algorithm
+R), as Dreamer's minibatches are: the last 10,000 would be little more than one rollout. It advances in `update`, so
+that a view does not find itself. The view that a step leads to is paid; theirs pays the one that it leaves. Distances
+are not divided by their running std: that is in the code only, where a slip inflates it and where RAD and Dreamer then
+take no logarithm. While fewer than k views are stored the origin stands for those that lack.
 """
 
 from __future__ import annotations

@@ -4,8 +4,9 @@ r_t = |phi(s_{t+1}) - phi(s_t)|_2 / sqrt(N_ep(s_{t+1}))
 L = -log p(a_t | phi(s_t), phi(s_{t+1})) + beta |phi^(phi(s_t), a_t) - phi(s_{t+1})|_2
 
 Source: Raileanu & Rocktaeschel 2020, "RIDE: Rewarding Impact-Driven Exploration for Procedurally-Generated
-Environments", section 4, and the authors' code: both losses reach phi, the forward one is a norm that is not squared,
-the start view of an episode counts as one visit. What we do differently: beta is .1, theirs is 10 against .1 for the
+Environments", section 4, and the authors' code: both losses reach phi, the forward one is a norm that is not squared.
+What we do differently: the start view of an episode counts as one visit (there it counts in the episode that has just
+ended); beta is .1, theirs is 10 against .1 for the
 other loss, that is 100. The forward loss is least where all views have equal features, and on the run's encoder under
 Adam theirs leads there: after 600,000 steps of MultiRoom-N4-S5 (`sandbox train ppo+ride:beta=100.0`, seed 0) the bonus
 had fallen from .35 to .003 and the inverse model named .27 of the actions (the commonest: .31); with .1 it named .92

@@ -6,8 +6,8 @@ z = phi(s), z~ the successor of another step of the minibatch
 Source: Allen et al. 2021, "Learning Markov State Abstractions for Deep Reinforcement Learning" (inverse and density
 ratio loss), and the authors' code for the gridworld: both weights 1, BCE averaged over real and fake pairs together.
 Their smoothness loss has weight 0 there and is left out. What we do differently: heads with one ReLU layer of 64 on the
-encoder's features (theirs a tanh layer of 32 on two numbers); z~ is the next one of the minibatch, which is itself
-drawn at random, so that no real pair is ever called fake (a permutation keeps one in its place on average).
+encoder's features (theirs a tanh layer of 32 on two numbers); z~ is the successor of the step before in the minibatch,
+which is drawn at random, so that no step's own pair is called fake (a permutation keeps one in its place on average).
 """
 
 from __future__ import annotations

@@ -6,7 +6,8 @@ phi_bar <- (1 - tau) phi_bar + tau phi
 Source: Ni et al. 2024, "Bridging State and History Representations: Understanding Self-Predictive RL", and the authors'
 code: no projector, moving average with tau .005, the squared error averaged over features. The stopped, lagging target
 is what keeps the features from collapsing; their spread is reported. What we do differently: the predictor has one
-ReLU layer of 128 (theirs an ELU layer of half the features); `cosine` (1 - cos) is offered besides.
+ReLU layer of 128 (theirs an ELU layer of half the features); `cosine` (1 - cos) is offered besides. Steps
+that end an episode are learned from too, as `next_obs` is their true successor; theirs are masked.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ crossings, its interval their quantiles. The evidence of the hyper-parameters is
 
     y_k    = arcsin sqrt((k + 3/8) / (m + 3/4))      k of m episodes solved: noise of one size at every success rate
     y_k    ~ GP(mean(y), a^2 exp(-(x - x')^2 / (2 l^2)) + s^2/S_k),   x = log2 n,  S_k seeds
-    s^2    : seen in the seeds' spread v too (S/(S-1) x bootstrap variance of an IQM, d = S - 1), d v / s^2 ~ chi2(d)
+    s^2    : seen in the seeds' spread v too (S^2/(S-1) x bootstrap variance of an IQM, d = S - 1), d v / s^2 ~ chi2(d)
     level  = IQM + sqrt(v/S) t,   t of Student with S - 1 degrees of freedom
     n*     = smallest n with iso(curve)(n) >= level,   iso(y)_i = max_{j <= i} min_{k >= i} mean(y_j..y_k)
 

@@ -11,6 +11,7 @@ from gymnasium import spaces
 from stable_baselines3.common.torch_layers import FlattenExtractor
 
 from agents.context import Context
+from agents.curiosity._transitions import inputs_and_targets
 from agents.curiosity.disagreement import Disagreement
 from agents.curiosity.icm import ICM
 from agents.rollout import Rollout
@@ -70,8 +71,10 @@ def test_features_learn_beside_the_models_and_not_from_them(kind: str) -> None:
     assert metrics[-1]["loss"] < metrics[0]["loss"]
     assert any(not torch.equal(before[k], v) for k, v in bonus.features.encoder.state_dict().items())
     bonus.zero_grad()
-    bonus._predictions(torch.randn(5, 18)).sum().backward()
+    x, phi_next = inputs_and_targets(bonus.features, bonus.actions, data)
+    (bonus._predictions(x) - phi_next).square().mean().backward()
     assert all(p.grad is None for p in bonus.features.parameters())
+    assert all(p.grad is not None for p in bonus.models.parameters())
 
 
 def test_it_vanishes_on_a_deterministic_world_and_on_noise_where_icm_stays_at_the_variance() -> None:

@@ -74,16 +74,43 @@ def test_the_predictor_learns_the_targets_mean() -> None:
     assert loss == pytest.approx(spread, rel=0.2)  # what is left of the loss is the targets' own variance
 
 
-@pytest.mark.parametrize("n", [2, 8])
-def test_the_second_part_is_an_inverse_square_root_of_visits(n: int) -> None:
-    """A predictor that has averaged n random targets of a view has E[(f^2 - mu^2) / (B2 - mu^2)] = 1 / n."""
+class Averages(torch.nn.Module):
+    """A predictor that has seen a view n times: the mean of n of its random targets."""
+
+    def __init__(self, c: torch.Tensor, n: int) -> None:
+        super().__init__()
+        self.f = c[torch.randint(len(c), (20_000, n))].mean(1)
+
+    def forward(self, _seen: torch.Tensor) -> torch.Tensor:
+        return self.f
+
+
+@torch.no_grad()
+def test_the_second_part_falls_with_the_number_of_visits() -> None:
     torch.manual_seed(0)
     bonus, view = DRND(context("vector"), targets=50, alpha=0.0, width=64), torch.randn(1, 4)
+    c = torch.stack([target(bonus._seen(view)) for target in bonus.targets])[:, 0]
+    paid = []
+    for n in (1, 4, 16, 64, 256):
+        bonus.networks.predictor = Averages(c, n)
+        signed = (bonus.networks.predictor(view).square() - c.mean(0).square()) / c.var(0, correction=0)
+        assert signed.mean().item() == pytest.approx(1 / n, rel=0.1, abs=2e-3)  # what the paper takes the root of
+        paid.append(bonus._bonus(view.expand(20_000, -1)).mean().item())
+    slopes = np.diff(np.log(paid)) / np.log(4)
+    assert slopes.min() > -0.5 and slopes.max() < -0.2  # between n^-1/2 and n^-1/4
+
+
+def test_every_target_has_its_share_of_a_minibatch() -> None:
+    """1024 views in 100 parts of at most 11 would leave six targets out."""
+    bonus, obs = DRND(context("vector"), targets=100), torch.randn(1024, 4)
+    index = torch.randperm(1024)
     with torch.no_grad():
-        c = torch.stack([target(bonus._seen(view)) for target in bonus.targets])[:, 0].double()
-        f = c[torch.randint(50, (20_000, n))].mean(1)
-    ratio = (f.square() - c.mean(0).square()) / c.var(0, correction=0)
-    assert ratio.mean().item() == pytest.approx(1 / n, rel=0.05)
+        drawn, seen = bonus._drawn(obs, index), bonus._seen(obs[index])
+        of = torch.stack([target(seen) for target in bonus.targets])  # [100, 1024, width]
+    nearest = (of - drawn).square().sum(-1).argmin(0)
+    counts = torch.bincount(nearest, minlength=100)
+    assert counts.min() >= 10 and counts.max() <= 11
+    assert len(bonus._drawn(obs, torch.arange(7))) == 7  # fewer views than targets
 
 
 def test_what_was_learned_pays_less_than_what_is_new() -> None:

@@ -105,7 +105,7 @@ def test_a_reader_finds_the_true_state_and_nothing_in_noise() -> None:
 
 def test_a_class_that_training_lacks_is_never_found() -> None:
     y = torch.tensor([0, 1] * 8 + [0, 7, 0, 7])[:, None]
-    assert _readout.logistic_f1(parts(torch.randn(20, 2, generator=GENERATOR)), parts(y))[0] <= 2 / 3
+    assert _readout.logistic_f1(parts(torch.randn(20, 2, generator=GENERATOR)), parts(y))[0] <= 1 / 3 + 1e-6
 
 
 def test_features_that_never_change_are_harmless() -> None:

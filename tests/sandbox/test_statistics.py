@@ -19,7 +19,9 @@ from sandbox.statistics import (
     mean,
     median,
     probability_of_improvement,
+    student,
     verdict,
+    wide_difference,
 )
 
 X = np.array([0.1, 0.4, 0.35, 0.8, 0.65, 0.2, 0.9])
@@ -214,3 +216,43 @@ def test_turning_the_comparison_turns_the_estimate(x: list[float], y: list[float
     assert there.value == pytest.approx(-back.value)
     chance = probability_of_improvement(x, y, resamples=50).value + probability_of_improvement(y, x, resamples=50).value
     assert chance == pytest.approx(1)
+
+
+# ---------------------------------------------------------------------- few seeds, levels near one
+
+
+@pytest.mark.parametrize("df", [1, 2, 4, 9, 99])
+@pytest.mark.parametrize("p", [0.01, 0.5, 0.9, 0.975, 0.9979])
+def test_students_quantiles_are_scipys(p: float, df: int) -> None:
+    assert student(p, df) == pytest.approx(scipy.stats.t.ppf(p, df), rel=1e-3, abs=1e-6)
+
+
+def test_a_wide_difference_is_the_formula() -> None:
+    rng = np.random.default_rng(3)
+    x, y = rng.normal(size=(2, 6, 2))
+    found = wide_difference(x, y, level=0.99, resamples=4000)
+    draws = []
+    for _ in range(4000):
+        rows = rng.integers(6, size=(6, 2))  # seeds of each task by themselves, the same on both sides
+        draws.append(iqm(x[rows, [0, 1]]) - iqm(y[rows, [0, 1]]))
+    half = scipy.stats.t.ppf(0.995, 5) * np.std(draws) * (6 / 5) ** 0.5
+    assert found.value == pytest.approx(iqm(x) - iqm(y))
+    assert (found.low, found.high) == pytest.approx((found.value - half, found.value + half), rel=0.05)
+
+
+def test_a_wide_difference_misses_no_more_than_its_level_where_percentiles_do() -> None:
+    rng = np.random.default_rng(0)
+    missed = {difference: 0, wide_difference: 0}
+    for _ in range(300):
+        x, y = rng.normal(size=(2, 5))
+        for method in missed:
+            found = method(x, y, level=0.99, resamples=400)
+            missed[method] += not found.low <= 0 <= found.high
+    assert missed[wide_difference] <= 9 < missed[difference]  # 1 % of 300 is 3
+
+
+def test_a_wide_difference_of_what_does_not_vary_or_of_one_seed_says_so() -> None:
+    assert wide_difference([1.0] * 5, [0.0] * 5).degenerate
+    assert wide_difference([1.0], [0.0]).low is None
+    with pytest.raises(ValueError, match="the same seeds"):
+        wide_difference([1.0, 2.0], [0.0])
