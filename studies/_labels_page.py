@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from sandbox.analyses._format import escape, markdown_table
+from sandbox.statistics import MIN_SEEDS
 from studies._curiosity_page import claims, interval, ranks
+from studies._two_by_two import ARMS, EFFECTS
 
 
 def labels(result: dict[str, Any]) -> str:
@@ -18,6 +20,7 @@ def labels(result: dict[str, Any]) -> str:
         "pre-training and the collection of labels count. Letters: [the arms](../using.md). Commits of the runs: "
         f"{', '.join(f'`{commit}`' for commit in result['commits']) or 'none'}.\n\n"
         f"## Crossings\n\n{_crossings(result['crossings'])}\n## Claims\n\n{claims(result['claims'], '_label_claims')}\n"
+        f"## Data or objective\n\n{_two_by_two_table(result['two_by_two'])}\n"
         f"## Scores\n\n{_scores(arms)}\n## Learning curves\n\n{CURVES}\n## Ranks\n\n{ranks(result['ranks'])}\n"
         f"## Probes\n\n{_probes(arms, result['claims'][-1])}"
     )
@@ -53,6 +56,27 @@ def _probed(world: str, arms: Sequence[dict[str, Any]], claim: dict[str, Any]) -
     order = ", ".join(f"{name} {value:.2f}" for name, value in taus.items())
     said = f"\nKendall's tau with the scores of claim 6's agents: {order}.\n" if order else ""
     return f"### {world}\n\n" + markdown_table(["", "arm", "n", *names, "score"], rows) + said
+
+
+def _two_by_two_table(lines: Sequence[dict[str, Any]]) -> str:
+    """The cells of the 2 x 2 and what each factor does."""
+    if not lines:
+        return f"No world has {MIN_SEEDS} seeds of the four arms.\n"
+    names = ["world", "n", *(f"{data}, {encoder}" for data, encoder in ARMS), *EFFECTS]
+    rows = [
+        [
+            line["worlds"][0] if len(line["worlds"]) == 1 else f"all {len(line['worlds'])}", str(line["n"]),
+            *(f"{cell:.2f}" for cell in line["cells"]),
+            *(f"{line[e]['value']:+.2f} [{line[e]['low']:.2f}, {line[e]['high']:.2f}]" for e in EFFECTS),
+        ]
+        for line in lines
+    ]  # fmt: skip
+    return (
+        "Four agents with a frozen encoder: curious or without a bonus (while the encoder learns and afterwards), the "
+        "encoder taught by inverse dynamics or not at all. IQM of each; the effect of either factor is the mean over "
+        "the other, the interaction what both give beyond their sum; 95 % intervals "
+        "([how](../statistics.md#claims-of-the-studies)).\n\n" + markdown_table(names, rows)
+    )
 
 
 def _crossings(crossings: Sequence[dict[str, Any]]) -> str:

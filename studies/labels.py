@@ -29,7 +29,7 @@ from sandbox.analyses._arms import Snapshot, env_name
 from sandbox.config import Experiment, to_dict
 from sandbox.errors import SandboxError
 from sandbox.runs import Run, versions, write_json
-from studies import _label_claims, _label_curves, _probe_ranks, _probed, _ranks
+from studies import _label_claims, _label_curves, _probe_ranks, _probed, _ranks, _two_by_two
 from studies._batches import Batch, every, failed, run, summary
 from studies._records import Records, carry, commits, keep, name_of
 
@@ -124,6 +124,7 @@ def result(kept: Records, planned: Sequence[Batch]) -> dict[str, Any]:
             }
         ),
         "crossings": crossings(runs),
+        "two_by_two": _two_by_two.effects(rows, _label_claims.WORLDS),
         "claims": [*_label_claims.judge(rows), _probe_ranks.judge(rows, _label_claims.WORLDS)],
     }
 

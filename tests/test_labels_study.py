@@ -11,7 +11,7 @@ import pytest
 from sandbox.config import to_dict
 from sandbox.runs import create, versions, write_json
 from sandbox.study import folder_of
-from studies import _label_claims, _probe_ranks, labels
+from studies import _label_claims, _probe_ranks, _two_by_two, labels
 from studies._batches import Batch, every
 from studies._labels_page import labels as page
 from studies._records import keep
@@ -125,3 +125,33 @@ def test_a_world_where_all_agents_score_alike_or_a_seed_is_not_probed_orders_not
     for one in missing:
         del one["probes"]["reward"]
     assert _probe_ranks.table_of(missing, "one") is not None
+
+
+# ---------------------------------------------------------------------- data or objective
+
+
+def four(cells: tuple[float, float, float, float], world: str, seeds: int = 6) -> list[dict[str, Any]]:
+    rng = np.random.default_rng(len(world))
+    return [
+        row(world, arm, list(value + 0.01 * rng.standard_normal(seeds)))
+        for arm, value in zip(_two_by_two.ARMS.values(), cells, strict=True)
+    ]
+
+
+def test_effects_of_the_two_by_two_are_those_put_in() -> None:
+    one, two = four((0.1, 0.2, 0.5, 0.9), "one"), four((0.1, 0.1, 0.1, 0.1), "world two")
+    first, second, both = _two_by_two.effects([*one, *two], ["one", "world two", "not run"])
+    assert (first["worlds"], first["n"], both["worlds"]) == (["one"], 6, ["one", "world two"])
+    assert first["data"]["value"] == pytest.approx((0.5 + 0.9 - 0.1 - 0.2) / 2, abs=0.02)
+    assert first["objective"]["value"] == pytest.approx((0.2 + 0.9 - 0.1 - 0.5) / 2, abs=0.02)
+    assert first["interaction"]["value"] == pytest.approx(0.9 - 0.5 - 0.2 + 0.1, abs=0.03)
+    assert all(first[effect]["low"] > 0 for effect in _two_by_two.EFFECTS)
+    assert all(second[effect]["low"] < 0 < second[effect]["high"] for effect in _two_by_two.EFFECTS)
+    assert first["cells"] == pytest.approx([0.1, 0.2, 0.5, 0.9], abs=0.02)
+
+
+def test_a_world_with_few_common_seeds_has_no_effects() -> None:
+    rows = four((0.1, 0.2, 0.5, 0.9), "one")
+    rows[2]["seeds"] = [0, 1, 2, 3, 7, 8]
+    assert _two_by_two.effects(rows, ["one"]) == []
+    assert set(_two_by_two.ARMS.values()) <= {arm for batch in PLANNED for arm in arms(batch)}
