@@ -6,7 +6,14 @@ class EnvironmentFault(RuntimeError):
 
 
 class NonFinite(RuntimeError):
-    """A loss, gradient, weight or reward of the learner became NaN or infinite (the message says which first)."""
+    """A loss, gradient, weight or reward became NaN or infinite (the message says which first).
+
+    `mend` says what may help.
+    """
+
+    def __init__(self, text: str, mend: str = "a smaller rate may help (--set learner.learning_rate=...)") -> None:
+        super().__init__(text)
+        self.mend = mend
 
 
 class Unfit(ValueError):

@@ -27,14 +27,8 @@ def trained(run: Run, plan_: Plan, of: Spaces, warn: Callable[[str], None]) -> n
     Raises:
         UsageError: its agent has none, or there is no checkpoint yet.
     """
-    if plan_.spec.base.kind == "reference":
-        raise UsageError(
-            f"{run.path}: {plan_.experiment.agent!r} learns no representation; give a run of another agent"
-        )
-    if plan_.true_state:
-        raise UsageError(
-            f"{run.path}: {plan_.experiment.agent!r} is shown the labels and encodes no view; leave it out"
-        )
+    if reason := lacks(plan_):
+        raise UsageError(f"{run.path}: {reason}; give a run of another agent")
     found = checkpoint.latest(run.checkpoints, warn)
     if found is None:
         raise UsageError(f"{run.path} has no checkpoint yet; `sandbox resume {run.path}` goes on with it")
@@ -43,6 +37,13 @@ def trained(run: Run, plan_: Plan, of: Spaces, warn: Callable[[str], None]) -> n
     weights = {name: value for name, value in found[1]["policy"].items() if name.startswith(prefix)}
     encoder.load_state_dict({name.removeprefix(prefix): value for name, value in weights.items()})
     return encoder
+
+
+def lacks(plan_: Plan) -> str:
+    """Why the agent has no encoder of views; "" if it has one."""
+    if plan_.spec.base.kind == "reference":
+        return f"{plan_.experiment.agent!r} learns no representation"
+    return f"{plan_.experiment.agent!r} is shown the labels and encodes no view" if plan_.true_state else ""
 
 
 def untrained(plan_: Plan, of: Spaces, seed: int = 0) -> Any:

@@ -84,7 +84,8 @@ class Evaluator:
         while any(len(d) < q for d, q in zip(done, quota, strict=True)):
             actions, state = choose(obs, state, starts)
             obs, _, starts, infos = self.vec.step(actions)
-            idle = 0 if starts.any() else idle + 1
+            wanted = np.array([len(d) for d in done]) < quota
+            idle = 0 if (starts & wanted).any() else idle + 1  # of the copies that have not played their share
             if idle == LONGEST:
                 raise EnvironmentFailed(
                     f"no episode of the environment ended within {LONGEST:,} "

@@ -193,12 +193,28 @@ def _execute(todo: list[Job], workers: int, command: str, out: Path) -> None:
         if any(job.state != "done" for job in todo):
             terminal.note(f"to go on: the same command again, or sandbox resume {out}")
         raise
+    finally:
+        _tell_warnings([job.run for job in todo if job.state != "skipped"])
+
+
+def _tell_warnings(runs_: list[Run]) -> None:
+    """Each once, with one of the runs that said it."""
+    said: dict[str, list[Run]] = {}
+    for run in runs_:
+        if run.warnings_file.exists():
+            for line in dict.fromkeys(run.warnings_file.read_text("utf-8").splitlines()):
+                said.setdefault(line, []).append(run)
+    for line, found in said.items():
+        others = f" and {len(found) - 1} more" if len(found) > 1 else ""
+        terminal.note(f"{found[0].path}{others}: {line}")
 
 
 def _complain(todo: list[Job]) -> None:
-    failed = [job for job in todo if job.state == "failed"]
-    if failed:
-        raise StudyIncomplete(f"{len(failed)} of {len(todo)} runs failed:\n{studies.retry_message(todo)}")
+    """Runs that failed, or that somebody stopped one by one."""
+    ends = [(state, sum(job.state == state for job in todo)) for state in ("failed", "stopped")]
+    told = " and ".join(f"{count} of {len(todo)} runs {state}" for state, count in ends if count)
+    if told:
+        raise StudyIncomplete(f"{told}:\n{studies.retry_message(todo)}")
 
 
 def _finish(name: str, runs: list[Run], out: Path, output: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import gymnasium as gym
 import numpy as np
+import torch
 from gymnasium.vector import VectorEnv
 
 from agents.adam import Adam
@@ -92,6 +93,7 @@ def plan(experiment: Experiment) -> Plan:
             raise UsageError(
                 f"{experiment.steps} steps are too few for {copies} copies; at least {2 * copies} are needed"
             )
+    _check_device(experiment.device)
     _check_supervision(spec, env, experiment, batched)
     rollouts = max(1, experiment.steps // (copies * max(n_steps, 1)))
     limit = env.spec.max_episode_steps if env.spec and env.spec.max_episode_steps else UNKNOWN_LIMIT
@@ -142,6 +144,14 @@ def option(part: Part, name: str) -> Any:
     return part.options.get(name, known[name].default if name in known else 0)
 
 
+def _check_device(device: str) -> None:
+    """Stable-baselines3 would take the CPU instead, and the result would name a GPU."""
+    kind, _, number = device.partition(":")
+    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if kind == "cuda" and int(number or 0) >= there:
+        raise UsageError(f"device={device}: torch finds {there} such devices here; use device=cpu, or a torch for CUDA")
+
+
 def _check_supervision(spec: AgentSpec, env: gym.Env, experiment: Experiment, batched: bool) -> None:
     env_id, told = experiment.world.id, asks(spec) == "oracle"
     if experiment.expert is not None and not told:
@@ -168,12 +178,18 @@ def _check_phases(plan_: Plan) -> None:
             f"{experiment.agent!r}: beside {part.name} an objective trains the encoder first, and then it is kept "
             f"({objective.name}:mode=frozen) or learns slowly on ({objective.name}:mode=finetune); say which"
         )
-    labels, before = option(part, "labels") or option(part, "frames"), plan_.pretraining * plan_.per_rollout
-    if labels + before > experiment.steps:
+    what = "frames" if asks(plan_.spec) == "nothing" else "labels"
+    asked, before = option(part, what), plan_.pretraining * plan_.per_rollout
+    if asked + before > experiment.steps:
         first = f" after {before:,} of pre-training (pretrain_steps)" if before else ""
         raise UsageError(
-            f"{experiment.agent!r} takes {labels:,} environment steps to collect its labels{first}, more than the "
-            f"budget of {experiment.steps:,}; raise --steps or ask for fewer labels"
+            f"{experiment.agent!r} takes {asked:,} environment steps to collect its {what}{first}, more than the "
+            f"budget of {experiment.steps:,}; raise --steps or ask for fewer {what}"
+        )
+    if plan_.trains and experiment.steps - asked < plan_.per_rollout:
+        raise UsageError(
+            f"{experiment.agent!r}: after {asked:,} steps for {what} fewer than one rollout of {plan_.per_rollout:,} "
+            f"are left of {experiment.steps:,}; raise --steps or ask for fewer {what}"
         )
 
 

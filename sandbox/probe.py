@@ -55,8 +55,11 @@ Scores = dict[str, float]  # variable -> R2 or macro-F1
 def show(paths: Sequence[Path], output: str) -> None:
     """Probe the runs, write each one's probe.json, and print a row for each run and each control.
 
+    Of several runs those whose agent has no encoder are left out, with a note.
+
     Raises:
-        SandboxError: a path is no run, a run has no encoder or no checkpoint, a world offers no labels or no oracle.
+        SandboxError: a path is no run, no run has an encoder, one has no checkpoint, a world offers no labels or no
+            oracle.
     """
     from sandbox.worker import translate
 
@@ -64,7 +67,7 @@ def show(paths: Sequence[Path], output: str) -> None:
     pairs = [read_run(path) for path in paths]
     try:
         with redirect_stdout(sys.stderr):
-            found = probe(pairs)
+            found = probe(_with_encoder(pairs))
     except Exception as error:
         raise translate(error) from error
     for run, result in found:
@@ -80,6 +83,16 @@ def show(paths: Sequence[Path], output: str) -> None:
         cells = [{name: _cell(value) for name, value in row.items()} for row in rows]
         print(to_csv(cells).rstrip() if output == "csv" else to_text(cells))
     terminal.note(f"probed in {time.perf_counter() - begun:.1f} s; details: probe.json in each folder")
+
+
+def _with_encoder(pairs: Sequence[tuple[Run, Experiment]]) -> list[tuple[Run, Experiment]]:
+    """All, if none has one: then the first is refused with its reason."""
+    reasons = [_encoders.lacks(plan(experiment)) for _, experiment in pairs]
+    if all(reasons):
+        return list(pairs)
+    for reason in dict.fromkeys(filter(None, reasons)):
+        terminal.note(f"left out: {reason}")
+    return [pair for pair, reason in zip(pairs, reasons, strict=True) if not reason]
 
 
 def probe(pairs: Sequence[tuple[Run, Experiment]]) -> list[tuple[Run, dict[str, Any]]]:

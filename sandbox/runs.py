@@ -227,6 +227,11 @@ class Run:
         return self.path / "error.log"
 
     @property
+    def warnings_file(self) -> Path:
+        """What a run of a study had to say, a line each."""
+        return self.path / "warnings.log"
+
+    @property
     def lock_file(self) -> Path:
         return self.path / ".lock"
 
@@ -334,6 +339,12 @@ def create(path: Path, config: Mapping[str, Any]) -> Run:
             "Choose another folder, ask for the same configuration to resume it, or remove that folder to start anew."
         )
     return run
+
+
+def add_warning(run: Run, text: str) -> None:
+    """Keep a warning for the study's own process, which tells it at the end."""
+    with run.warnings_file.open("a", encoding="utf-8") as file:
+        file.write(" ".join(text.split()) + "\n")
 
 
 def record_error(run: Run, error: BaseException) -> None:

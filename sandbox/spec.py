@@ -102,7 +102,15 @@ def validate(spec: AgentSpec) -> AgentSpec:
     Raises:
         UsageError: an unknown option, or a value of the wrong type or out of bounds.
     """
-    return AgentSpec(_validated(spec.base), tuple(_validated(part) for part in spec.parts))
+    return AgentSpec(_validated(spec.base), tuple(_validated(part) for part in spec.parts if not _implied(spec, part)))
+
+
+def _implied(spec: AgentSpec, part: Part) -> bool:
+    """Is it the only encoder that the supervised part can fit, as it is by default?"""
+    other = spec.supervised
+    if part.kind != "encoders" or part.options or other is None:
+        return False
+    return getattr(load("supervised", other.name), "only_encoder", None) == part.name
 
 
 def canonical(spec: AgentSpec) -> str:

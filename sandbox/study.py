@@ -174,11 +174,11 @@ def _stop(running: list[Job]) -> None:
 
 
 def retry_message(jobs: list[Job]) -> str:
-    """What failed, one line each."""
+    """What failed or was stopped, one line each."""
     lines = [
         f"  {job.run.path}: {job.message.splitlines()[0] if job.message else ''}"
         for job in jobs
-        if job.state == "failed"
+        if job.state in ("failed", "stopped")
     ]
     return "\n".join(lines)
 

@@ -108,8 +108,8 @@ def _fit(session: Session, part: Supervised, before: int) -> int:
     steps = before + part.steps
     if steps > budget:
         raise UsageError(
-            f"{session.experiment.agent!r} takes {steps} environment steps to collect its labels, more than the "
-            f"budget of {budget}; raise --steps or ask for fewer labels"
+            f"{session.experiment.agent!r} takes {steps} environment steps to collect what it is fitted to, more than "
+            f"the budget of {budget}; raise --steps"
         )
     session.ledger["actions"] += part.action_labels
     session.ledger["states"] += part.state_labels

@@ -59,10 +59,7 @@ def translate(error: Exception) -> SandboxError:
     if isinstance(error, EnvironmentFault):
         return EnvironmentFailed(f"the environment failed: {error}")
     if isinstance(error, NonFinite):
-        return Diverged(
-            f"training diverged: {error}. The last good checkpoint is kept; a smaller rate may help "
-            "(--set learner.learning_rate=...)"
-        )
+        return Diverged(f"training diverged: {error}. Checkpoints from before are kept; {error.mend}")
     if isinstance(error, Unfit):
         return UsageError(str(error))
     if isinstance(error, MemoryError):
@@ -79,16 +76,20 @@ def own_versions() -> dict[str, Any]:
 
 
 def _check_versions(run: Run, warn: Callable[[str], None]) -> None:
-    """Record where this run is made; a resume on other versions goes on, but says that it is no exact one."""
+    """Record where this run is made; a resume on other versions goes on, says that it is no exact one, and is listed
+    under `resumed`."""
     now = own_versions()
-    if run.versions_file.exists():
-        before = runs.read_json(run.versions_file)
-        changed = sorted(key for key in now.keys() | before.keys() if now.get(key) != before.get(key))
-        if changed:
-            listed = ", ".join(changed)
-            warn(f"resuming with other versions ({listed}): the result is statistically, not bitwise, the same")
+    if not run.versions_file.exists() or not any(run.checkpoints.glob("*")):
+        runs.write_json(run.versions_file, now)
         return
-    runs.write_json(run.versions_file, now)
+    recorded = runs.read_json(run.versions_file)
+    resumed = recorded.get("resumed", [])
+    before = resumed[-1] if resumed else recorded
+    changed = sorted(key for key in now if now[key] != before.get(key))
+    if changed:
+        runs.write_json(run.versions_file, recorded | {"resumed": [*resumed, now]})
+        listed = ", ".join(changed)
+        warn(f"resuming with other versions ({listed}): the result is statistically, not bitwise, the same")
 
 
 def _orphaned() -> bool:
@@ -107,6 +108,6 @@ def main(path: str, command: str = "") -> None:
             return requested() or (Stopped("the study's own process is gone") if _orphaned() else None)
 
         try:
-            run_once(run, should_stop=should_stop, command=command)
+            run_once(run, should_stop=should_stop, warn=functools.partial(runs.add_warning, run), command=command)
         except SandboxError as error:
             sys.exit(error.exit_code)

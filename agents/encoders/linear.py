@@ -8,7 +8,6 @@ from __future__ import annotations
 import torch
 from gymnasium import spaces
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from agents.encoders import Encoder, is_symbolic_view
 from agents.encoders.mlp import Width, flatten
@@ -22,7 +21,8 @@ def one_hot(obs: Obs, space: spaces.Space) -> Tensor:
         assert isinstance(obs, dict)
         view = obs["image"].long().flatten(1, 2)
         table = torch.from_numpy(joint_ids()).to(view.device).long()
-        cells = F.one_hot(table[view[..., 0] << 8 | view[..., 1] << 4 | view[..., 2]], N_IDS).flatten(1).float()
+        ids = table[view[..., 0] << 8 | view[..., 1] << 4 | view[..., 2]]
+        cells = torch.zeros(*ids.shape, N_IDS, device=ids.device).scatter_(2, ids[..., None], 1.0).flatten(1)
         rest = spaces.Dict({name: part for name, part in space.spaces.items() if name != "image"})
         return torch.cat([cells, flatten(obs, rest)], 1) if rest.spaces else cells
     return flatten(obs, space)

@@ -46,8 +46,6 @@ class Backward:
             self.heads = [Stack([*pi, Layer([action_net], None)]), Stack([*vf, Layer(policy.value_nets, None)])]
         else:
             self.heads = [Stack([Layer([action_net, *policy.value_nets], None)])]
-        for parameter in policy.parameters():
-            parameter.grad = None
         self.distinct = Distinct(obs)
         self.given = self.trunk.read(self.distinct.obs)
 

@@ -369,6 +369,7 @@ class PPO(SB3PPO):
         alone = not self._objective_active and not self.bfloat16  # else autograd is needed
         self._backward = None
         if alone and isinstance(self.policy.optimizer, Adam) and backward_fits(self.policy):
+            self.policy.optimizer.zero_grad()  # the objective's too: the last of pre-training would be taken for ever
             self._backward = Backward(self.policy, flatten_obs(data.obs), through_encoder=not detach)
 
     def _plain_losses(self, index: Tensor, clip_range: float, detach: bool) -> dict[str, Tensor]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -137,14 +138,26 @@ def early_stopping(
             value.backward()
             optimiser.step()
             last = value.item()
-        with torch.no_grad():
+        with judging(module):
             judged = sum(loss(part).item() * len(part) for part in held_out.split(8192)) / len(held_out)
         if not math.isfinite(judged):
-            raise NonFinite(f"the supervised loss became {judged} in epoch {epoch}; a smaller lr may help")
+            raise NonFinite(
+                f"the supervised loss became {judged} in epoch {epoch}", "a smaller lr of that part may help"
+            )
         if judged < best:
             best, best_epoch, best_state = judged, epoch, copy.deepcopy(module.state_dict())
     module.load_state_dict(best_state)
     return {"train_loss": last, "held_out_loss": best, "epochs": float(epoch), "best_epoch": float(best_epoch)}
+
+
+@contextmanager
+def judging(module: nn.Module) -> Iterator[None]:
+    """Without gradient, and on pictures as they are."""
+    before = module.training
+    module.eval()
+    with torch.no_grad():
+        yield
+    module.train(before)
 
 
 def _groups(module: nn.Module, lr: float, slow: nn.Module | None, share: float) -> list[dict[str, Any]]:

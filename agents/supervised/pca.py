@@ -28,6 +28,8 @@ from agents.faults import Unfit
 from agents.supervised import MakeLabelled, Supervised, copies_for
 from agents.supervised._fit import collect, random_actions
 
+MOST = 4  # GB of views at a time
+
 
 class PrincipalComponents(Supervised):
     """The encoder `linear` as principal components of views: `ppo+pca`, which means `ppo+linear+pca`.
@@ -37,7 +39,7 @@ class PrincipalComponents(Supervised):
         shuffled: the negative control: each coordinate of a view comes from another view, so that none go together.
 
     Raises:
-        Unfit: the encoder is another one.
+        Unfit: the encoder is another one, or the views are too many to hold.
     """
 
     asks = "nothing"
@@ -53,8 +55,14 @@ class PrincipalComponents(Supervised):
             raise Unfit("principal components are a linear map: pca needs the encoder `linear` (ppo+pca)")
         self.encoder = encoder
 
+    def _check_size(self) -> None:
+        size = 4 * self.frames * self.encoder.map.in_features / 1e9
+        if size > MOST:
+            raise Unfit(f"pca would hold {size:.1f} GB of views, and {MOST} at most; ask for fewer (pca:frames=...)")
+
     def fit(self, make_env: MakeLabelled, seed: int) -> dict[str, float]:
         """Metrics: `explained`, the share of the views' variance that the components hold."""
+        self._check_size()
         rng = np.random.default_rng(seed)
         env, obs = make_env(copies_for(self.frames))
         act = random_actions(self.context.action_space, env.num_envs, rng)
@@ -78,7 +86,7 @@ def principal_components(x: Tensor, d: int) -> tuple[Tensor, Tensor, float]:
     scale = (held / len(x) / d).sqrt().clamp(min=1e-6)
     components = x.new_zeros(d, x.shape[1])
     components[: vectors.shape[1]] = vectors.T / scale
-    return mean, components, (held / x.square().sum().clamp(min=1e-12)).item()
+    return mean, components, (held / torch.linalg.vector_norm(x).square().clamp(min=1e-12)).item()
 
 
 def _apart(x: Tensor, rng: np.random.Generator) -> Tensor:

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from agents.context import Context
 from agents.faults import Unfit
 from agents.supervised import MakeLabelled, Supervised, copies_for
-from agents.supervised._fit import Labelled, collect, early_stopping, random_actions, shuffled, split, take
+from agents.supervised._fit import Labelled, collect, early_stopping, judging, random_actions, shuffled, split, take
 
 
 class StateSupervision(Supervised):
@@ -83,10 +83,10 @@ class StateSupervision(Supervised):
         features = self.encoder(take(data.obs, index))
         return torch.stack([head.loss(features, data.answers[name][index]) for name, head in heads.items()]).sum()  # type: ignore[operator]
 
-    @torch.no_grad()
     def _scores(self, heads: nn.ModuleDict, data: Labelled, index: Tensor) -> dict[str, float]:
-        features = self.encoder(take(data.obs, index))
-        return {f"{name}_score": head.score(features, data.answers[name][index]) for name, head in heads.items()}  # type: ignore[operator]
+        with judging(self.encoder):
+            features = self.encoder(take(data.obs, index))
+            return {f"{name}_score": head.score(features, data.answers[name][index]) for name, head in heads.items()}  # type: ignore[operator]
 
 
 class _Head(nn.Module):
@@ -95,7 +95,8 @@ class _Head(nn.Module):
     def __init__(self, features: int, told: Tensor) -> None:
         super().__init__()
         told = told.reshape(len(told), -1)
-        self.classes = 0 if told.is_floating_point() else int(told.max()) + 1
+        self.least = 0 if told.is_floating_point() else min(int(told.min()), 0)  # -1 may stand for "none"
+        self.classes = 0 if told.is_floating_point() else int(told.max()) + 1 - self.least
         self.columns = told.shape[1]
         self.linear = nn.Linear(features, self.columns * max(self.classes, 1))
         self.mean, self.std = told.double().mean(0).float(), told.double().std(0).float().clamp(min=1e-6)
@@ -106,7 +107,9 @@ class _Head(nn.Module):
     def loss(self, features: Tensor, told: Tensor) -> Tensor:
         told, out = told.reshape(len(told), -1), self(features)
         if self.classes:
-            known = told.clamp(max=self.classes - 1)  # a class that only the held-out part has cannot be right
+            known = (told.long() - self.least).clamp(
+                0, self.classes - 1
+            )  # one of the held-out part alone cannot be right
             return F.cross_entropy(out.flatten(0, 1), known.flatten())
         return F.mse_loss(out[..., 0], (told - self.mean) / self.std)
 
@@ -114,6 +117,6 @@ class _Head(nn.Module):
         """Accuracy for classes, R2 (against the training mean) for numbers."""
         told, out = told.reshape(len(told), -1), self(features)
         if self.classes:
-            return (out.argmax(-1) == told).float().mean().item()
+            return (out.argmax(-1) + self.least == told).float().mean().item()
         wanted = (told - self.mean) / self.std
         return 1.0 - (F.mse_loss(out[..., 0], wanted) / wanted.square().mean().clamp(min=1e-12)).item()

@@ -230,3 +230,16 @@ def test_diverged_weights_are_told_by_the_actor() -> None:
     model.policy.action_net.bias.data[0] = torch.nan
     with pytest.raises(NonFinite):
         model.learn(256)
+
+
+def test_after_pre_training_the_objective_has_no_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its last gradient would enter every norm that is clipped, move its head on, and be forgotten by a resume."""
+    model = learner(**VARIANTS["pre-training"])
+    model.learn(256)
+    assert model.objective is not None
+    head = [p.detach().clone() for p in model.objective.parameters()]
+    assert any(p.grad is not None for p in model.objective.parameters())
+    before = [p.detach().clone() for p in model.policy.action_net.parameters()]
+    model.learn(512, reset_num_timesteps=False)
+    assert all(torch.equal(a, b) for a, b in zip(head, model.objective.parameters(), strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(before, model.policy.action_net.parameters(), strict=True))

@@ -340,3 +340,28 @@ def test_a_head_reads_numbers_in_standard_units() -> None:
     nn.init.zeros_(head.linear.bias)
     assert head.score(features, told) == pytest.approx(0.0, abs=1e-6)  # the training mean scores nothing
     assert _Head(2, torch.ones(3)).loss(features, torch.ones(3)).isfinite()  # a number that never varies
+
+
+@pytest.mark.parametrize("dtype", [torch.int16, torch.int32, torch.int64])
+def test_classes_may_be_any_integers_and_minus_one_may_stand_for_none(dtype: torch.dtype) -> None:
+    told = torch.tensor([-1, 0, 2], dtype=dtype)
+    head, features = _Head(4, told), torch.randn(3, 4)
+    assert head.classes == 4
+    logits = head.linear(features)
+    wanted = torch.nn.functional.cross_entropy(logits, torch.tensor([0, 1, 3]))
+    torch.testing.assert_close(head.loss(features, told), wanted)
+    assert head.score(features, logits.argmax(-1).to(dtype) - 1) == 1.0
+
+
+def test_an_epoch_is_judged_as_the_module_acts_and_not_as_it_trains() -> None:
+    class Shifting(Number):
+        def loss(self, index: Tensor) -> Tensor:
+            modes.append((int(index[0]), self.training))
+            return (self.x - 1).square()
+
+    modes: list[tuple[int, bool]] = []
+    module = Shifting()
+    early_stopping(
+        module, module.loss, torch.tensor([0]), torch.tensor([1]), lr=0.1, batch_size=1, max_epochs=2, patience=2
+    )
+    assert modes == [(0, True), (1, False)] * 2 and module.training

@@ -230,8 +230,10 @@ def test_a_run_stands_beside_four_controls(sandbox: Call, small: list[str]) -> N
 def test_several_runs_give_a_row_each_and_share_their_controls(sandbox: Call, small: list[str]) -> None:
     first = trained(sandbox, small, "ppo+inverse", "DeepSea-v0")
     second = trained(sandbox, small, "bc:labels=60", "DeepSea-v0")
-    answer = sandbox("probe", first, second, "--format", "csv")
+    floor = trained(sandbox, small, "random", "DeepSea-v0")
+    answer = sandbox("probe", first, floor, second, "--format", "csv")
     assert answer.code == 0, answer.err
+    assert "left out: 'random' learns no representation" in answer.err and not (floor / "probe.json").exists()
     rows = list(csv.DictReader(io.StringIO(answer.out)))
     assert [row["features"] for row in rows] == [
         "ppo+inverse",

@@ -244,3 +244,48 @@ def test_a_worker_that_is_killed_is_a_failed_run(running: tuple[Any, list[int]],
     _, err = process.communicate(timeout=60)
     assert process.returncode == 6
     assert "killed by SIGKILL" in err
+
+
+def test_a_worker_that_somebody_stops_leaves_the_study_incomplete(
+    running: tuple[Any, list[int]], tmp_path: Path
+) -> None:
+    process, (first, second) = running
+    os.kill(first, signal.SIGTERM)
+    wait_for(lambda: gone(first), 20)
+    os.kill(second, signal.SIGKILL)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 6
+    assert "1 of 2 runs failed and 1 of 2 runs stopped" in err
+
+
+# ---------------------------------------------------------------------- what its runs had to say
+
+
+def test_a_resume_on_other_versions_is_listed_and_said_once(sandbox: Call, small: list[str], tmp_path: Path) -> None:
+    words = ["compare", "ppo", "--seeds", "2", *WORDS, *small]
+    assert sandbox(*words).code == 0
+    made = find_runs(tmp_path / "out")
+    for run in made:
+        run.result_file.unlink()
+        runs.write_json(run.versions_file, runs.read_json(run.versions_file) | {"python": "2.7"})
+    answer = sandbox(*words)
+    assert answer.code == 0, answer.err
+    assert answer.err.count("resuming with other versions (python)") == 1 and "and 1 more: resuming" in answer.err
+    for run in made:
+        versions = runs.read_json(run.versions_file)
+        assert versions["python"] == "2.7" and [one["python"] for one in versions["resumed"]] != ["2.7"]
+        assert "other versions (python)" in run.warnings_file.read_text()
+
+
+def test_versions_are_those_of_the_checkpoints_and_not_of_a_start_that_came_to_nothing(
+    sandbox: Call, small: list[str], tmp_path: Path
+) -> None:
+    words = ["train", "ppo", "--env", "DeepSea-v0", "--steps", 512, "--out", "out", *small]
+    assert sandbox(*words).code == 0
+    (run,) = find_runs(tmp_path / "out")
+    run.result_file.unlink()
+    shutil.rmtree(run.checkpoints)
+    runs.write_json(run.versions_file, runs.read_json(run.versions_file) | {"python": "2.7"})
+    answer = sandbox(*words)
+    assert answer.code == 0 and "other versions" not in answer.err
+    assert runs.read_json(run.versions_file)["python"] != "2.7"

@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 import torch
 
+from agents.learners.ppo import PPO
 from envs import vector
 from sandbox import checkpoint, expert, supervision
 from sandbox.config import Experiment, build, digest, to_dict
 from sandbox.errors import Stopped, UsageError
 from sandbox.plan import plan
 from sandbox.runs import Run, find_runs
+from sandbox.spec import parse_agent
 
 Call = Callable[..., Any]
 STEPS = 640
@@ -62,6 +64,7 @@ def encoder(state: dict[str, Any]) -> dict[str, torch.Tensor]:
         ("ppo+true_state", (0, 640, 640, 640), ["true_state: the world's labels instead of the view"]),
         ("ppo+state:labels=128,shuffled=true", (0, 128, 512, 512), ["state: state labels"]),
         ("ppo+pca:frames=128", (0, 0, 512, 512), []),
+        ("ppo+counts:state=full", (0, 0, 640, 640), ["counts: the true state instead of the view"]),
     ],
 )
 def test_the_ledger_and_the_privileges(train: Call, agent: str, ledger: tuple[int, ...], privileged: list[str]) -> None:
@@ -72,6 +75,22 @@ def test_the_ledger_and_the_privileges(train: Call, agent: str, ledger: tuple[in
     assert result["steps"] == ledger[0] + max(ledger[2:]) + frames
 
 
+@pytest.mark.parametrize("env", ["DeepSea-v0", "MiniGrid-Empty-5x5-v0"])  # by its labels; by a key of its own
+def test_a_bonus_that_reads_the_true_state_is_told_it_by_the_run(train: Call, env: str) -> None:
+    run = train("ppo+counts:state=full", "out", env)
+    assert run.result["privileged"] == ["counts: the true state instead of the view"]
+    counted = [row["curiosity/states"] for row in run.metrics() if "curiosity/states" in row]
+    assert len(counted) == STEPS // 64
+    assert 1 < counted[-1] <= {"DeepSea-v0": 65, "MiniGrid-Empty-5x5-v0": 9 * 4}[env]
+
+
+def test_a_bonus_that_reads_the_true_state_is_refused_where_none_is_told(sandbox: Call, small: list[str]) -> None:
+    answer = sandbox("train", "ppo+counts:state=full", "--env", "CartPole-v1", "--steps", STEPS, *small, "--out", "out")
+    assert (answer.code, answer.out) == (2, "")
+    told = "'ppo+counts:state=full' reads the true state instead of the view, and 'CartPole-v1' offers no labels"
+    assert [line for line in answer.err.splitlines() if "error" in line.lower()] == [f"error: {told}"]
+
+
 @pytest.mark.parametrize(
     ("agent", "message"),
     [
@@ -79,7 +98,8 @@ def test_the_ledger_and_the_privileges(train: Call, agent: str, ledger: tuple[in
         ("bc:labels=500+inverse:mode=frozen,pretrain_steps=250", "after 256 of pre-training"),
         ("ppo+true_state", "needs state labels"),
         ("ppo+mlp+pca", "leave mlp out"),
-        ("ppo+pca:frames=700", "takes 700 environment steps"),
+        ("ppo+pca:frames=700", "takes 700 environment steps to collect its frames"),
+        ("ppo+pca:frames=639", "raise --steps or ask for fewer frames"),  # of 640: no rollout is left
         ("dagger:labels=100", "--expert RUN"),
     ],
 )
@@ -112,6 +132,27 @@ def test_a_fine_tuned_encoder_moves_a_little(train: Call) -> None:
     before, after = encoder(saved(run, 256)), encoder(saved(run))
     moved = max((after[name] - before[name]).abs().max().item() for name in after)
     assert 0 < moved < 0.05
+
+
+@pytest.mark.parametrize(("rollouts", "first"), [(12, 5), (9, 4), (3, 1)])  # five; no more than half of what is left
+def test_a_handed_over_policy_waits_for_its_critic_and_then_learns_at_a_tenth_of_the_rate(
+    train: Call, monkeypatch: pytest.MonkeyPatch, rollouts: int, first: int
+) -> None:
+    moved: dict[str, list[bool]] = {"action_net.weight": [], "value_net.weight": []}
+    update = PPO.train
+
+    def noted(model: PPO) -> None:
+        before = {name: model.policy.state_dict()[name].clone() for name in moved}
+        update(model)
+        for name, value in before.items():
+            moved[name].append(not torch.equal(value, model.policy.state_dict()[name]))
+
+    monkeypatch.setattr(PPO, "train", noted)
+    run = train("ppo+bc:labels=64", steps=64 + 64 * rollouts)
+    assert moved["value_net.weight"] == [True] * rollouts
+    assert moved["action_net.weight"] == [False] * first + [True] * (rollouts - first)
+    rates = [row["train/learning_rate"] for row in run.metrics() if "train/learning_rate" in row]
+    assert rates == pytest.approx([2e-3] * first + [2e-4] * (rollouts - first))
 
 
 # ---------------------------------------------------------------------- resume
@@ -163,6 +204,12 @@ def test_a_run_that_lost_only_its_result_makes_the_same_again(sandbox: Call, tra
     assert sandbox("resume", run.path).code == 0
     for key in ("return", "labels", "steps", "privileged"):
         assert run.result[key] == before[key], key
+
+
+def test_the_only_encoder_that_a_part_can_fit_is_not_part_of_the_agents_name() -> None:
+    assert str(parse_agent("ppo+linear+pca")) == str(parse_agent("pca")) == "ppo+pca"
+    assert str(parse_agent("ppo+linear:features=8+pca")) == "ppo+linear:features=8+pca"
+    assert str(parse_agent("ppo+linear+state")) == "ppo+linear+state"
 
 
 # ---------------------------------------------------------------------- the true state
