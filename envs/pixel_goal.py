@@ -81,7 +81,7 @@ class PixelGoal(BatchedWorld):
             if not low <= value <= high:
                 raise ValueError(f"PixelGoal's {name} must lie in {low}..{high}, got {value}")
         self.size, self.pixels, self.noise, self.max_steps = size, pixels, noise, max_steps
-        self.cell_shape = (size, size)
+        self.cell_shape, self.has_one_level = (size, size), True  # whichever cell the goal is in
         self.position, self.goal, self.distractor, self.heading = np.zeros((4, num_envs, 2), np.int64)
         two = spaces.MultiDiscrete([size, size])
         self.label_spaces = {"position": two, "goal": two, "distractor": two}

@@ -166,6 +166,9 @@ def _check_supervision(spec: AgentSpec, env: gym.Env, experiment: Experiment, ba
     states = sees_true_state(spec) or asks(spec) == "labels"
     if states and not (batched or hasattr(env.unwrapped, "labels")):
         raise UsageError(f"{str(spec)!r} needs state labels, and {env_id!r} offers none (a method labels() -> dict)")
+    bonuses = [factor for part in spec.all("curiosity") for factor in part.factors]
+    if any(option(bonus, "state") == "full" for bonus in bonuses) and not batched:
+        raise UsageError(f"{str(spec)!r} reads the true state instead of the view, and {env_id!r} offers no labels")
 
 
 def _check_phases(plan_: Plan) -> None:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from torch import Tensor
 
 from agents.augment import RandomShift
+from agents.context import Context
+from agents.encoders.mlp import Mlp
+from agents.objectives.barlow import BarlowTwins
+from agents.objectives.spr import SPR
+from agents.objectives.vicreg import VICReg
+from agents.rollout import Obs, Rollout
 
 PICTURE = spaces.Box(0, 255, (3, 40, 40), np.uint8)
 
@@ -15,14 +24,20 @@ PICTURE = spaces.Box(0, 255, (3, 40, 40), np.uint8)
 def test_a_shift_is_a_crop_of_the_padded_picture() -> None:
     torch.manual_seed(0)
     x = torch.randint(0, 256, (8, 3, 40, 40)).to(torch.uint8)
-    shifted, found = RandomShift(PICTURE)(x), set()
+    shifted = RandomShift(PICTURE)(x)
     assert shifted.dtype == torch.uint8
+    assert len(set(places(x, shifted))) > 3  # each picture on its own
+
+
+def places(x: Tensor, shifted: Tensor) -> list[tuple[int, int]]:
+    """Where each picture was cropped from its padded self; (2, 2) is where it stood."""
+    found = []
     for image, out in zip(x.numpy(), shifted.numpy(), strict=True):
         wide = np.pad(image, ((0, 0), (2, 2), (2, 2)), mode="edge")
         crops = {(i, j): wide[:, i : i + 40, j : j + 40] for i in range(5) for j in range(5)}
         (place,) = [key for key, crop in crops.items() if np.array_equal(crop, out)]
-        found.add(place)
-    assert len(found) > 3  # each picture on its own
+        found.append(place)
+    return found
 
 
 def test_of_a_dict_only_the_picture_is_shifted() -> None:
@@ -44,3 +59,26 @@ def test_of_a_dict_only_the_picture_is_shifted() -> None:
 def test_what_is_no_picture_stays(space: spaces.Space) -> None:
     x = torch.zeros(2, 7)
     assert RandomShift(space)(x) is x
+
+
+@pytest.mark.parametrize("cls", [BarlowTwins, SPR, VICReg])  # and ATC, in its own tests
+def test_an_objective_on_pictures_sees_both_views_shifted(cls: Any) -> None:
+    torch.manual_seed(0)
+    views, seen = torch.randint(0, 256, (2, 8, 3, 40, 40)).to(torch.uint8), []
+
+    class Looking(Mlp):
+        def forward(self, obs: Obs) -> Tensor:
+            seen.append(obs)
+            return super().forward(obs)
+
+    def make() -> Looking:
+        return Looking(PICTURE, hidden=(8,))
+
+    never, nothing = torch.zeros(1, 8).bool(), torch.zeros(1, 8)
+    data = Rollout(views[:1], nothing.long(), views[1:], nothing, never, never)
+    objective = cls(Context(PICTURE, spaces.Discrete(2), 8, make), **({"k": 1} if cls is SPR else {}))
+    objective.loss(make(), data, (torch.zeros(8).long(), torch.arange(8)))
+    first, second = (places(*pair) for pair in zip(views, torch.cat(seen).split(8), strict=True))
+    assert len(set(first)) > 3
+    assert len(set(second)) > 3
+    assert first != second  # each view on its own

@@ -54,10 +54,14 @@ def test_symbols_of_different_size_never_get_a_class_that_they_do_not_have() -> 
 
 def test_numbers_cost_their_squared_error_in_running_stds() -> None:
     space, z = spaces.Box(-np.inf, np.inf, (3,), np.float32), torch.randn(M, 16)
-    decoder, x = Decoder(space, 16, 8), torch.randn(M, 3) * torch.tensor([1.0, 100.0, 0.0]) + 5
-    exact = x.double().numpy()
-    standard = (exact - exact.mean(0)) / np.sqrt(exact.var(0) + 1e-12)
-    expected = ((rebuilt(decoder.heads[0].net, z) - standard) ** 2).mean()
+    decoder, scale = Decoder(space, 16, 8), torch.tensor([1.0, 100.0, 0.0])
+    before, x = torch.randn(60, 3) * scale + 5, torch.randn(M, 3) * 2 * scale + 5
+    x[0, 0], x[1, 1] = 100.0, -10_000.0
+    decoder(torch.randn(60, 16), before)
+    seen, exact = torch.cat([before, x]).double().numpy(), x.double().numpy()
+    standard = (exact - seen.mean(0)) / np.sqrt(seen.var(0) + 1e-12)
+    assert standard.max() > 7 and standard.min() < -7
+    expected = ((rebuilt(decoder.heads[0].net, z) - np.clip(standard, -5, 5)) ** 2).mean()
     assert decoder(z, x).item() == pytest.approx(expected, rel=1e-5)
 
 

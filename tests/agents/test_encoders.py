@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import math
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -16,12 +17,13 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import agents.encoders
-from agents.encoders import Encoder, default_encoder, is_symbolic_view
+from agents.encoders import Encoder, default_encoder, is_symbolic_view, linear
 from agents.encoders.cnn import Cnn
 from agents.encoders.flat import Flat
 from agents.encoders.linear import Linear
 from agents.encoders.mlp import Mlp, flatten
 from agents.encoders.symbolic import N_IDS, Symbolic, joint_ids
+from agents.encoders.true_state import TrueState
 
 B = 5
 VIEW = spaces.Dict({"image": spaces.Box(0, 10, (7, 7, 3), np.uint8), "direction": spaces.Discrete(4)})
@@ -159,7 +161,16 @@ def test_flat_is_one_hot_and_in_the_order_of_the_space() -> None:
     wanted = [part for name in space.spaces for part in ([0.5, -1.0] if name == "z" else [0.0, 0.0, 1.0])]
     assert Flat(space)(obs).tolist() == [wanted]
     assert flatten(torch.tensor([[1, 2]]), spaces.MultiDiscrete([2, 3])).tolist() == [[0, 1, 0, 0, 1]]
-    assert flatten(torch.tensor([[[255, 51]]], dtype=torch.uint8), spaces.Box(0, 255, (1, 2), np.uint8)).shape == (1, 2)
+    bytes_ = torch.tensor([[[255, 51]]], dtype=torch.uint8)
+    assert flatten(bytes_, spaces.Box(0, 255, (1, 2), np.uint8)).tolist() == [[255, 51]]  # no picture
+
+
+def test_pictures_are_flattened_in_shares_of_white() -> None:
+    x = samples(PICTURE)
+    wanted = x.flatten(1) / 255
+    assert wanted.max() == 1 > wanted.std() > 0.1
+    torch.testing.assert_close(flatten(x, PICTURE), wanted)
+    torch.testing.assert_close(linear.one_hot(x, PICTURE), wanted)
 
 
 def test_mlp_is_its_layers_over_the_flat_observation() -> None:
@@ -168,6 +179,18 @@ def test_mlp_is_its_layers_over_the_flat_observation() -> None:
     x = Flat(MIXED)(obs)
     wanted = torch.relu(second.weight @ torch.relu(first.weight @ x.T + first.bias[:, None]) + second.bias[:, None]).T
     torch.testing.assert_close(encoder(obs), wanted)
+
+
+def test_true_state_reads_numbers_by_their_logarithm_and_classes_one_hot() -> None:
+    space = spaces.Dict({"kind": spaces.Discrete(3), "time": spaces.Box(-np.inf, np.inf, (1,), np.float32)})
+    encoder = TrueState(space, hidden=(5,))
+    obs = {"kind": torch.tensor([2, 0, 1]), "time": torch.tensor([[-20.0], [0.0], [1000.0]])}
+    x = torch.tensor([[0, 0, 1, -math.log(21)], [1, 0, 0, 0], [0, 1, 0, math.log(1001)]])
+    (layer,) = (m for m in encoder.mlp.layers if isinstance(m, nn.Linear))
+    torch.testing.assert_close(encoder(obs), torch.relu(x @ layer.weight.T + layer.bias))
+    alone = TrueState(space["time"], hidden=(5,))
+    (layer,) = (m for m in alone.mlp.layers if isinstance(m, nn.Linear))
+    torch.testing.assert_close(alone(obs["time"]), torch.relu(x[:, 3:] @ layer.weight.T + layer.bias))
 
 
 def test_cnn_shifts_pictures_only_while_it_learns() -> None:
@@ -235,6 +258,20 @@ def one_hot(view: Tensor) -> Tensor:
             if look(kind, colour, state) is not None:
                 code[b, c, table[kind, colour, state]] = 1.0
     return code.flatten(1)
+
+
+@pytest.mark.parametrize("space", [VIEW, SMALL_VIEW, TOLD])
+def test_linear_reads_each_cell_one_hot_an_unseen_one_too(space: spaces.Dict) -> None:
+    obs = views(space, 20, seed=2)
+    cells = one_hot(obs["image"]).unflatten(1, (-1, N_IDS))
+    cells[..., 0] = 1 - cells.sum(-1)  # what cannot be told apart is "unseen"
+    assert 0 < cells[..., 0].mean() < 1
+    wanted = torch.cat([cells.flatten(1), symbols(obs)], 1)
+    x = linear.one_hot(obs, space)
+    assert x.dtype == torch.float32
+    assert torch.equal(x.double(), wanted)
+    encoder = Linear(space, features=3)
+    torch.testing.assert_close(encoder(obs), x @ encoder.map.weight.T + encoder.map.bias)
 
 
 def views(space: spaces.Dict, n: int, seed: int) -> dict[str, Tensor]:

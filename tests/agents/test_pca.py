@@ -74,6 +74,35 @@ def test_nothing_is_told_and_every_step_counts() -> None:
     assert part.encoder(torch.as_tensor(obs)).shape == (8, 4)
 
 
+def test_the_encoder_shows_the_frames_of_its_fit_centred_and_along_their_components() -> None:
+    seen: list[Any] = []
+
+    def recorded(copies: int) -> tuple[Any, Any]:
+        world, obs = sea(copies)
+        seen.append(obs)
+        step = world.step
+
+        def noted(actions: np.ndarray) -> Any:
+            result = step(actions)
+            seen.append(result[0])
+            return result
+
+        world.step = noted
+        return world, obs
+
+    part = PrincipalComponents(VIEWS, frames=600)
+    torch.manual_seed(0)
+    part.fit(recorded, seed=0)
+    frames = torch.as_tensor(np.stack(seen[:-1], 1)).flatten(0, 1)
+    x = frames.flatten(1)
+    assert len(x) == 600
+    torch.manual_seed(0)
+    _, components, _ = principal_components(x, 4)
+    z = part.encoder(frames).detach()
+    np.testing.assert_allclose(z.mean(0), np.zeros(4), atol=1e-5)
+    np.testing.assert_allclose(z, (x - x.mean(0)) @ components.T, atol=1e-5)
+
+
 def test_fit_follows_its_seed() -> None:
     def learnt(seed: int) -> torch.Tensor:
         torch.manual_seed(seed)
@@ -98,3 +127,10 @@ def test_the_control_keeps_each_coordinate_and_loses_what_goes_together() -> Non
 def test_another_encoder_is_refused_with_the_mend() -> None:
     with pytest.raises(ValueError, match=r"ppo\+pca"):
         PrincipalComponents(Context(SPACE, ACTIONS, 1, lambda: Mlp(SPACE)))
+
+
+def test_more_views_than_can_be_held_are_refused_before_any_is_collected() -> None:
+    part = PrincipalComponents(VIEWS, frames=1_000_000)
+    part.encoder.map = torch.nn.Linear(100_000, 4, device="meta")
+    with pytest.raises(ValueError, match=r"400\.0 GB .*pca:frames"):
+        part.fit(sea, seed=0)

@@ -54,7 +54,7 @@ def test_the_names_are_the_files() -> None:
 )
 def test_random_is_uniform_and_follows_its_own_seed(space: spaces.Space, shape: tuple[int, ...]) -> None:
     def draw(seed: int) -> np.ndarray:
-        np.random.seed(seed)  # noqa: NPY002
+        np.random.seed(0)  # noqa: NPY002 - the global generator decides nothing
         return Random(space, seed=seed).predict(np.zeros((400, 3)))[0]
 
     actions = draw(5)

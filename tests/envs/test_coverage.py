@@ -85,13 +85,14 @@ def make(name: str) -> BatchedWorld:
     if name == "line":
         return Line()
     kwargs = SMALL if name.startswith("MiniGrid") else {}
-    short = {"max_steps": 19} if name.startswith("MiniGrid") else {"size": 5}
+    short = {"size": 5} if name.startswith("DeepSea") else {"max_steps": 19}
     world = vector.make(name, 5, **kwargs, **short)  # type: ignore[arg-type]
     assert isinstance(world, BatchedWorld)
     return world
 
 
-WORLDS = ["line", "DeepSea-v0", "MiniGrid-LavaCrossingS9N1-v0", "MiniGrid-Dynamic-Obstacles-5x5-v0"]
+ROOMS = ["MarkovGrid-v0", "PixelGoal-v0"]
+WORLDS = ["line", "DeepSea-v0", *ROOMS, "MiniGrid-LavaCrossingS9N1-v0", "MiniGrid-Dynamic-Obstacles-5x5-v0"]
 
 
 @pytest.mark.parametrize("name", WORLDS)
@@ -130,6 +131,17 @@ def test_counts_equal_sets_and_loops(name: str, emit_labels: bool) -> None:
     else:
         assert "coverage" not in found
         assert found["entropy"] == pytest.approx(entropy / math.log(world.n_cells))
+
+
+@pytest.mark.parametrize("name", ROOMS)
+def test_a_cell_is_the_position_that_is_labelled(name: str) -> None:
+    world, rng = make(name), np.random.default_rng(0)
+    world.reset(seed=2)
+    assert world.cell_shape is not None
+    for _ in range(30):
+        places = world.labels()["position"].tolist()  # (x, y), of a map in rows
+        assert world.cells().tolist() == [y * world.cell_shape[1] + x for x, y in places]
+        world.step(rng.integers(0, 4, world.num_envs))
 
 
 def test_entropy_by_hand() -> None:

@@ -134,12 +134,20 @@ def test_state_goes_on_where_it_was() -> None:
     world, other = MarkovGrid(4, goal_seed=None), MarkovGrid(4, goal_seed=None)
     world.reset(seed=4)
     other.reset(seed=5)
+    goal, ends = world.goal.copy(), 0
+    assert (other.goal != goal).any()
     other.load_state_dict({name: value.copy() for name, value in world.state_dict().items()})
     for one in (world, other):
         one.reseed(6)
     for _ in range(40):
-        a, b = (one.step(np.full(4, 1)) for one in (world, other))
-        np.testing.assert_array_equal(a[0], b[0])
+        actions = world.oracle()
+        a, b = (one.step(actions) for one in (world, other))
+        for ours, theirs in zip(a[:4], b[:4], strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+        ends += a[2].sum()
+    assert ends > 4
+    np.testing.assert_array_equal(world.goal, goal)
+    np.testing.assert_array_equal(other.goal, goal)
     state = world.state_dict()
     state["goal"][0, 0] = 6
     with pytest.raises(ValueError, match="goal"):

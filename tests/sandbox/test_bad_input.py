@@ -238,7 +238,7 @@ def test_an_environment_that_breaks_its_contract_is_refused(
 
 @pytest.mark.parametrize(
     ("fault", "expected"),
-    [("raise", "reactor"), ("nans", "NaN"), ("shape", "step"), ("reward", "inf")],
+    [("raise", "reactor"), ("nans", "NaN"), ("shape", "wrong shape"), ("reward", "inf")],
 )
 def test_an_environment_that_fails_later_leaves_its_last_checkpoint(
     sandbox: Call, faulty: str, tmp_path: Path, small: list[str], fault: str, expected: str

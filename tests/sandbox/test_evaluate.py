@@ -90,15 +90,55 @@ def test_every_copy_plays_its_share_so_that_short_episodes_count_no_more() -> No
     assert played.success_rate is None
 
 
+class Drawn:
+    """Acts by torch's generator, as policies do."""
+
+    def predict(self, observation: Any, *_: Any) -> tuple[np.ndarray, None]:
+        return torch.randint(2, (len(observation),)).numpy(), None
+
+
 def test_evaluation_neither_reads_nor_moves_the_learner_s_random_numbers() -> None:
     play = evaluator("DeepSea-v0", 8, batched=True)
     torch.manual_seed(1)
-    first = play(Zeros())
+    first = play(Drawn())
+    assert len(set(first.returns)) > 1
     after = torch.rand(1)
     torch.manual_seed(1)
     assert torch.equal(torch.rand(1), after)
     torch.manual_seed(2)
-    assert play(Zeros()) == first
+    assert play(Drawn()) == first
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_a_predictor_is_asked_for_a_sample_or_for_its_most_likely_action(deterministic: bool) -> None:
+    asked = set()
+
+    class Asked(Zeros):
+        def predict(
+            self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
+        ) -> tuple[np.ndarray, None]:
+            asked.add(deterministic)
+            return super().predict(observation)
+
+    settings = {"agent": "random", "world": {"id": "DeepSea-v0"}, "steps": 1000}
+    one = build(Experiment, settings | {"evaluation": {"deterministic": deterministic}}, "here")
+    Evaluator(one, 4, batched=True)(Asked())
+    assert asked == {deterministic}
+
+
+def test_deterministic_evaluation_plays_the_most_likely_action(sandbox: Call, small: list[str], tmp_path: Path) -> None:
+    """In a world without chance all episodes are then the same; learning is, either way."""
+    found = {}
+    for word in ("false", "true"):
+        words = ["train", "ppo", "--env", "DeepSea-v0", "--steps", 256, *small, "--out", word]
+        assert sandbox(*words, "--set", f"evaluation.deterministic={word}", "--set", "evaluation.episodes=16").code == 0
+        (found[word],) = find_runs(tmp_path / word)
+    drawn, likely = (run.result or {} for run in found.values())
+    assert [one["evaluation"]["deterministic"] for one in (drawn, likely)] == [False, True]
+    assert len(set(drawn["return"]["episodes"])) > 1 == len(set(likely["return"]["episodes"]))
+    for run, words in ((found["false"], ["--deterministic"]), (found["true"], [])):
+        answer = sandbox("evaluate", run.path, *words, "--format", "json")
+        assert json.loads(answer.out)["return"] == likely["return"]["mean"]
 
 
 def test_the_seed_decides_the_episodes() -> None:

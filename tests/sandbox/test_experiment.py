@@ -103,6 +103,28 @@ def test_the_ledger_counts_what_was_told(
     assert [row["step"] for row in run.metrics()] == sorted(row["step"] for row in run.metrics())
 
 
+@pytest.mark.parametrize(
+    ("agent", "weight", "rewards"),
+    [
+        ("ppo+counts", "0", 0),
+        ("ppo+counts", "[[0,0],[128,0],[129,1]]", 512 - 3 * 64),  # rollouts that begin at 0, 64 and 128
+        ("ppo+inverse:mode=frozen,pretrain_steps=250", "1", 512 - 4 * 64),
+        ("ppo+inverse:mode=finetune,pretrain_steps=128", "1", 512 - 2 * 64),
+        ("ppo+inverse:mode=frozen,pretrain_steps=128", "[[0,0],[256,0],[257,1]]", 512 - 5 * 64),
+        ("ppo+inverse:pretrain_steps=128", "1", 512),  # beside the reward from the beginning
+    ],
+)
+def test_rewards_that_nothing_learned_from_are_not_counted(
+    sandbox: Call, small: list[str], tmp_path: Path, agent: str, weight: str, rewards: int
+) -> None:
+    sets = [*small, "--set", f"learner.extrinsic_weight={weight}"]
+    answer = sandbox("train", agent, "--env", "DeepSea-v0", "--steps", 512, *sets, "--out", "out")
+    assert answer.code == 0, answer.err
+    (run,) = find_runs(tmp_path / "out")
+    assert run.result is not None
+    assert run.result["labels"] == {"actions": 0, "states": 0, "rewards": rewards, "terminations": 512}
+
+
 def test_neighbouring_seeds_are_other_runs(sandbox: Call, small: list[str], tmp_path: Path) -> None:
     for seed in (0, 1):
         words = ["train", "ppo+counts", "--env", "DeepSea-v0", "--steps", 256, "--seed", seed]

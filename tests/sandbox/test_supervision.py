@@ -138,7 +138,8 @@ def test_a_fine_tuned_encoder_moves_a_little(train: Call) -> None:
 def test_a_handed_over_policy_waits_for_its_critic_and_then_learns_at_a_tenth_of_the_rate(
     train: Call, monkeypatch: pytest.MonkeyPatch, rollouts: int, first: int
 ) -> None:
-    moved: dict[str, list[bool]] = {"action_net.weight": [], "value_net.weight": []}
+    names = ("value_net.weight", "action_net.weight", "features_extractor.layers.0.weight")
+    moved: dict[str, list[bool]] = {name: [] for name in names}
     update = PPO.train
 
     def noted(model: PPO) -> None:
@@ -149,8 +150,8 @@ def test_a_handed_over_policy_waits_for_its_critic_and_then_learns_at_a_tenth_of
 
     monkeypatch.setattr(PPO, "train", noted)
     run = train("ppo+bc:labels=64", steps=64 + 64 * rollouts)
-    assert moved["value_net.weight"] == [True] * rollouts
-    assert moved["action_net.weight"] == [False] * first + [True] * (rollouts - first)
+    assert moved[names[0]] == [True] * rollouts
+    assert moved[names[1]] == moved[names[2]] == [False] * first + [True] * (rollouts - first)
     rates = [row["train/learning_rate"] for row in run.metrics() if "train/learning_rate" in row]
     assert rates == pytest.approx([2e-3] * first + [2e-4] * (rollouts - first))
 
