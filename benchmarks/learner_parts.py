@@ -52,15 +52,21 @@ def parts(model: Any) -> dict[str, Callable[[], Any]]:
 
     def gradient() -> None:
         loss = model._losses(index, 0.2)["loss"]
-        policy.optimizer.zero_grad()
-        loss.backward()
+        if model._backward is None:  # by autograd
+            policy.optimizer.zero_grad()
+            loss.backward()
+        else:
+            model._backward.backward()
+
+    def forward() -> Any:
+        return policy.outputs(batch) if model._backward is None else model._backward.outputs(index)
 
     return {
         "acting, a step": lambda: actor.act(obs),
         "adapter and world, a step": lambda: env.step(actions.numpy()),
         "storing a step": store,
         "SB3's episode statistics, a step": lambda: model._update_info_buffer(infos, dones),
-        "network forward, a minibatch": lambda: policy.outputs(batch),
+        "network forward, a minibatch": forward,
         "loss of a minibatch": lambda: model._losses(index, 0.2),
         "loss and gradient": gradient,
         "update (loss, gradient, clipping, Adam)": lambda: model._step(model._losses(index, 0.2)["loss"]),

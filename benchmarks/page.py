@@ -34,7 +34,8 @@ second of its process, the median of the rounds with the smallest and the larges
 the wall, lower where other programs held the core. A ratio is made within each round. Only ratios of one run hold on
 another machine. *kFLOP a step* is what torch's own counter finds of matrix products, over one rollout and its update
 (lookups and element-wise arithmetic are not counted), the products that were computed: where equal views are computed
-once, they count once, so that fewer kFLOP a step are a saving and not a smaller network. *of the limit* is the speed's
+once, they count once, so that fewer kFLOP a step are a saving and not a smaller network. They are counted after the
+warm-up; later fewer views repeat. *of the limit* is the speed's
 share of what these products alone would allow at this core's rate, measured in the same rounds on the default network's
 shapes; *at the limit* is what a ratio would be if the first of the two did its products at that rate and nothing else.
 
@@ -130,7 +131,7 @@ def limit_table(found: dict[str, Any]) -> tuple[list[str], Rows]:
         (name, f"{count:,}", f"{count * median[name] / 1e9:.0f}", number(median[name]))
         for name, count in counted.items()
     ]
-    rows.append(("our share of the limit", "", "", f"{100 * share['median']:.0f} %"))
+    rows.append(("our share of the limit, which computes every view", "", "", f"{100 * share['median']:.0f} %"))
     return ["products", "FLOPs a step", "GFLOP/s", "steps/s"], rows
 
 

@@ -181,13 +181,17 @@ class BatchedWorld(VectorEnv):
             raise TypeError(f"seed must be one integer for the whole batch, got {type(seed).__name__}")
         if seed is not None:
             self.reseed(int(seed))
+        if self.coverage is not None:
+            self.coverage.clear()
+        return self.begin(), {}
+
+    def begin(self) -> Observation:
+        """A new episode in every copy; what is counted since `reset` goes on."""
         self.episode_returns[:], self.episode_lengths[:] = 0.0, 0
         everyone = np.arange(self.num_envs)
         self._begin(everyone)
-        if self.coverage is not None:
-            self.coverage.clear()
         self._enter(everyone)
-        return self._observe(), {}
+        return self._observe()
 
     def advance(self, actions: np.ndarray) -> tuple[Observation, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """`step` without the automatic reset: (obs, rewards, terminated, truncated, infos) of the state reached."""
@@ -233,22 +237,27 @@ def _vector(space: spaces.Space) -> spaces.Space:
 
 
 class SingleCopy(gym.Env):
-    """The one-copy face of a `BatchedWorld`: an ordinary `gymnasium.Env` (no automatic reset)."""
+    """The one-copy face of a `BatchedWorld`: an ordinary `gymnasium.Env` (no automatic reset).
+
+    A `reset` without a seed is the end of an episode, as an automatic one would be: the next level of the evaluation's
+    comes, and what the world counts goes on.
+    """
 
     metadata = {"render_modes": []}
 
     def __init__(self, world: BatchedWorld) -> None:
         if world.num_envs != 1:
             raise ValueError(f"a single copy needs num_envs=1, got {world.num_envs}")
-        self.world = world
+        self.world, self.begun = world, False
         self.observation_space, self.action_space = world.single_observation_space, world.single_action_space
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Observation, dict]:
         super().reset(seed=seed)
         if seed is None and self.world._np_random is None:
             self.world.reseed(int(self.np_random.integers(2**63)))
-        obs, infos = self.world.reset(seed=seed)
-        return self._first(obs), infos
+        again, self.begun = self.begun and seed is None, True
+        obs = self.world.begin() if again else self.world.reset(seed=seed)[0]
+        return self._first(obs), {}
 
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         obs, rewards, terminated, truncated, infos = self.world.advance(np.asarray([action]))

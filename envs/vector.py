@@ -66,15 +66,20 @@ class Revealed(gym.ObservationWrapper):
         return {name: np.atleast_1d(np.asarray(value, np.float32)) for name, value in told.items()}
 
 
+def plain_id(env_id: str) -> str:
+    """The id without the module that registers it, where that is this package or minigrid."""
+    return env_id.removeprefix("envs:").removeprefix("minigrid:")
+
+
 def is_batched(env_id: str) -> bool:
     """Does `make` step this id in batches (else one copy after the other)?"""
-    name = env_id.removeprefix("envs:")
+    name = plain_id(env_id)
     return name in MINIGRID_IDS or name in own_ids()
 
 
 def offers_oracle(env_id: str, env: gym.Env) -> bool:
     """Can copies of `env_id`, of which `env` is one, be asked for the right action?"""
-    if env_id.removeprefix("envs:") in MINIGRID_IDS:
+    if plain_id(env_id) in MINIGRID_IDS:
         from envs.minigrid.tasks import FREE, task_of
 
         return task_of(env.unwrapped).rule != FREE
@@ -89,7 +94,7 @@ def own_ids() -> list[str]:
 
 def single(env_id: str, **kwargs: Any) -> gym.Env:
     """One ordinary copy, with a readable observation; Minigrid's also take `view` and `tile_size`, as in a batch."""
-    of_minigrid = env_id.removeprefix("envs:").startswith(("MiniGrid-", "BabyAI-"))
+    of_minigrid = plain_id(env_id).startswith(("MiniGrid-", "BabyAI-"))
     if of_minigrid:
         importlib.import_module("minigrid")  # registers them; Gymnasium 1.4 loads no plugins by itself
     how = {name: kwargs.pop(name) for name in ("view", "tile_size") if of_minigrid and name in kwargs}
@@ -158,7 +163,7 @@ def _batched(
     env_id: str, n_envs: int, split: Any, levels: int, eval_levels: int, emit_labels: bool, kwargs: dict[str, Any]
 ) -> BatchedWorld:
     pools = {"split": split, "levels": levels, "eval_levels": eval_levels}
-    if (name := env_id.removeprefix("envs:")) in MINIGRID_IDS:
+    if (name := plain_id(env_id)) in MINIGRID_IDS:
         from envs import minigrid
 
         return minigrid.make(name, n_envs, emit_labels=emit_labels, **pools, **kwargs)

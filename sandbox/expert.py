@@ -94,7 +94,12 @@ def load(plan_: Plan) -> Expert | None:
                 "with true_state where the learner has it"
             )
     with torch.random.fork_rng():
-        return Expert(load_policy(run, own, ours), experiment.evaluation.deterministic)
+        return Expert(load_policy(run, own, ours, _refuse), experiment.evaluation.deterministic)
+
+
+def _refuse(text: str) -> None:
+    """An older checkpoint would give labels under the name of the newest."""
+    raise CorruptFile(f"the expert's checkpoint is damaged: {text}")
 
 
 def load_policy(run: Run, plan_: Plan, of: Spaces, warn: Callable[[str], object] = lambda _text: None) -> MlpPolicy:

@@ -8,9 +8,10 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from sandbox import layout, registry
-from sandbox.errors import NoResources, UsageError
+from sandbox.errors import CorruptFile, NoResources, UsageError
 
 Row = dict[str, str]
 
@@ -47,17 +48,23 @@ def world_rows() -> list[Row]:
 
 def run_rows(root: Path) -> list[Row]:
     """path, status, agent, world, seed of every run below `root`."""
-    from sandbox.runs import find_runs
-
     if not root.is_dir():
         raise UsageError(f"{root} is no folder; runs are below the folder that --out named")
-    rows = []
-    for run in find_runs(root):
-        config = run.config
-        world = config.get("world", {}).get("id", "")
-        named = {"agent": config.get("agent", ""), "world": world, "seed": str(config.get("seed", ""))}
-        rows.append({"path": str(run.path), "status": run.status, **named})
-    return rows
+    from sandbox.runs import find_runs
+
+    return [_run_row(run) for run in find_runs(root)]
+
+
+def _run_row(run: Any) -> Row:
+    """A damaged one is listed too, with its path alone."""
+    from sandbox.analyses._format import plain
+
+    try:
+        config, status = run.config, run.status
+    except CorruptFile:
+        return {"path": plain(str(run.path)), "status": "damaged", "agent": "", "world": "", "seed": ""}
+    named = {"agent": plain(config["agent"]), "world": plain(config["world"]["id"]), "seed": str(config["seed"])}
+    return {"path": plain(str(run.path)), "status": status, **named}
 
 
 def to_text(rows: list[Row]) -> str:
@@ -84,9 +91,9 @@ def tensorboard(path: Path, port: int | None) -> None:
     """Run TensorBoard on `path` until Ctrl-C; bound to this machine."""
     if not path.is_dir():
         raise UsageError(f"{path} is no folder; give the folder of the runs (--out)")
-    chosen = ["--port", str(port)] if port else []
+    chosen, at = ["--port", str(port)] if port else [], port or 6006
     command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(path), "--host", "127.0.0.1", *chosen]
-    print(f"TensorBoard on {path}; from another machine: ssh -L 6006:localhost:6006 <this machine>", file=sys.stderr)
+    print(f"TensorBoard on {path}; from another machine: ssh -L {at}:localhost:{at} <this machine>", file=sys.stderr)
     try:
         code = subprocess.run(command, check=False).returncode
     except KeyboardInterrupt:

@@ -14,11 +14,11 @@ from sandbox import study as studies
 from sandbox import terminal
 from sandbox.analyses import _format, crossing, table
 from sandbox.config import Experiment, Study, build, load_experiment, override, to_dict
-from sandbox.errors import CorruptFile, NoResources, StudyIncomplete, UsageError
+from sandbox.errors import CorruptFile, NoResources, SandboxError, StudyIncomplete, UsageError
 from sandbox.registry import load_plugin
 from sandbox.runs import Run, create, find_runs
 from sandbox.signals import stop_requests
-from sandbox.spec import parse_agent
+from sandbox.spec import AgentSpec, parse_agent
 from sandbox.study import Job
 
 DEMO_ENV = "MiniGrid-MultiRoom-N4-S5-v0"
@@ -69,7 +69,10 @@ def experiment(
             raise UsageError(
                 "--config names a whole experiment; change it by --set, not by AGENT, --env, --plugin or --expert"
             )
-        return load_experiment(config, [*(f"{name}={value}" for name, value in given.items()), *sets])
+        made = load_experiment(config, [*(f"{name}={value}" for name, value in given.items()), *sets])
+        for plugin in made.plugins:
+            load_plugin(plugin.path)  # before the agent's name is read: its parts may be there
+        return made.model_copy(update={"agent": str(parse_agent(made.agent))})
     if agent is None or env is None:
         example = "sandbox train ppo+counts --env DeepSea-v0"
         raise UsageError(f"train needs an AGENT and --env (or --config FILE), e.g. {example}")
@@ -139,6 +142,8 @@ def labels(
         StudyIncomplete: some runs failed; the crossing is printed all the same.
         UsageError: these runs have none, as too many of them failed.
     """
+    if level is None and not any(_untold_learner(parse_agent(agent)) for agent in study_.agents):
+        raise UsageError("nothing is to be reached: name a --self-taught arm that is told no labels, or give --level")
     todo = _run(study_, out, jobs, dry_run, command)
     if todo is None:
         return
@@ -152,6 +157,12 @@ def labels(
     terminal.note(f"\ncrossing: {path.with_suffix('.png')}")
     _next_lines(out, [f"cat {path}", f"sandbox report {out}"])
     _complain(todo)
+
+
+def _untold_learner(spec: AgentSpec) -> bool:
+    from sandbox.plan import asks, sees_true_state
+
+    return spec.base.kind == "learners" and asks(spec) == "nothing" and not sees_true_state(spec)
 
 
 def _run(study_: Study, out: Path, jobs: int | None, dry_run: bool, command: str) -> list[Job] | None:
@@ -230,10 +241,10 @@ def _finish(name: str, runs: list[Run], out: Path, output: str) -> None:
 
 
 def _report_folder(out: Path) -> Path | None:
-    """The report is a by-product: a full disk must not take the table away."""
+    """The report is a by-product: a full disk or a damaged file must not take the table away."""
     try:
         return reporting.build(out, readable_runs(out))
-    except OSError as error:
+    except (OSError, SandboxError) as error:
         terminal.note(f"warning: no report: {error}")
         return None
 
@@ -306,8 +317,10 @@ def evaluate(path: Path, episodes: int | None, seed: int | None, deterministic: 
         return
     from sandbox.listing import to_csv, to_text
 
-    cells = {name: f"{value:.4g}" if isinstance(value, float) else str(value) for name, value in row.items()}
-    print(to_csv([cells]) if output == "csv" else to_text([cells]))
+    if output == "csv":
+        print(to_csv([{name: "" if value is None else str(value) for name, value in row.items()}]), end="")
+        return
+    print(to_text([{name: f"{v:.4g}" if isinstance(v, float) else str(v) for name, v in row.items()}]))
 
 
 def report(path: Path, output: str) -> None:
@@ -336,14 +349,14 @@ def print_plan(experiments: list[Experiment], out: Path, workers: int) -> None:
         resolved = plan(one)
         folder = studies.folder_of(one, out)
         status = Run(folder).status if (folder / "config.json").exists() else "new"
-        steps = resolved.rollouts * resolved.per_rollout if resolved.trains else 0
+        steps = resolved.steps
         total += steps if status != "done" else 0
         rows.append(
             {"agent": one.agent, "world": one.world.id, "seed": str(one.seed), "steps": f"{steps:,}",
              "copies": str(resolved.copies), "encoder": resolved.encoder, "status": status, "folder": str(folder)}
         )  # fmt: skip
     print(to_text(rows))
-    print(f"{len(rows)} runs, {workers} at a time; {total:,} environment steps of training are still to do")
+    print(f"{len(rows)} runs, {workers} at a time; {total:,} environment steps are still to do, evaluations aside")
 
 
 def _write(rows: list[dict[str, Any]], claims: list[dict[str, Any]], name: str, output: str) -> None:
@@ -370,7 +383,7 @@ def _write_crossing(found: list[crossing.World], output: str) -> None:
 
     for world in found:
         if output == "csv":
-            print(to_csv(crossing.cells(world)), end="")
+            print(to_csv([crossing.flat(row) for row in crossing.rows(world)]), end="")
         else:
             print(to_text(crossing.cells(world)) + "\n")
             print("\n".join(_format.plain(text) for text in crossing.sentences(world)))

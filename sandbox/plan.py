@@ -66,6 +66,14 @@ class Plan:
         return 0 if objective is None else math.ceil(option(objective, "pretrain_steps") / self.per_rollout)
 
     @property
+    def steps(self) -> int:
+        """Environment steps that the run takes, evaluations aside; a few more where labels do not fill all copies."""
+        if self.trains:
+            return self.rollouts * self.per_rollout
+        part = self.spec.supervised
+        return self.pretraining * self.per_rollout + (option(part, "labels") if part else 0)
+
+    @property
     def true_state(self) -> bool:
         """Does the agent see the world's labels in place of its view?"""
         return sees_true_state(self.spec)
@@ -89,7 +97,7 @@ def plan(experiment: Experiment) -> Plan:
     n_steps = experiment.learner.n_steps
     if experiment.steps < copies * n_steps:  # a short try-out: a shorter rollout rather than none
         n_steps = experiment.steps // copies
-        if n_steps < 2 and spec.base.name == "ppo":
+        if n_steps < 2 and (spec.base.name == "ppo" or spec.get("objectives")):
             raise UsageError(
                 f"{experiment.steps} steps are too few for {copies} copies; at least {2 * copies} are needed"
             )

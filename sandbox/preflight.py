@@ -25,6 +25,8 @@ def make_checked(env_id: str, kwargs: dict[str, Any]) -> gym.Env:
     """One copy of the environment, or a UsageError that says what is wrong with the name or the arguments."""
     try:
         return vector.single(env_id, **kwargs)
+    except gym.error.DependencyNotInstalled as error:
+        raise UsageError(f"environment {env_id!r} needs a package that is not installed: {error}") from error
     except gym.error.Error as error:
         known = [*vector.own_ids(), *gym.registry]
         raise UsageError(
@@ -135,9 +137,9 @@ def available_memory() -> int | None:
         for line in Path("/proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):
                 limits.append(int(line.split()[1]) * 1024)
-        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+        limit, used = (Path(f"/sys/fs/cgroup/memory.{name}").read_text().strip() for name in ("max", "current"))
         if limit.isdigit():
-            limits.append(int(limit))
+            limits.append(max(0, int(limit) - int(used)))
     except (OSError, ValueError):
         pass
     return min(limits) if limits else None

@@ -241,8 +241,12 @@ class Run:
 
     @property
     def config(self) -> dict[str, Any]:
-        """The resolved configuration. CorruptFile if it cannot be read."""
-        return read_json(self.config_file)
+        """The resolved configuration. CorruptFile if it cannot be read, or is none."""
+        value = read_json(self.config_file)
+        known = isinstance(value, dict) and isinstance(value.get("agent"), str) and isinstance(value.get("world"), dict)
+        if not known or not isinstance(value["world"].get("id"), str) or not isinstance(value.get("seed"), int):
+            raise CorruptFile(f"{self.config_file} is no configuration of a run (agent, world.id, seed)")
+        return value
 
     @property
     def result(self) -> dict[str, Any] | None:

@@ -59,7 +59,7 @@ def translate(error: Exception) -> SandboxError:
     if isinstance(error, EnvironmentFault):
         return EnvironmentFailed(f"the environment failed: {error}")
     if isinstance(error, NonFinite):
-        return Diverged(f"training diverged: {error}. Checkpoints from before are kept; {error.mend}")
+        return Diverged(f"training diverged: {error}. The last good checkpoint is kept, if there was one; {error.mend}")
     if isinstance(error, Unfit):
         return UsageError(str(error))
     if isinstance(error, MemoryError):

@@ -12,9 +12,8 @@ from sandbox.statistics import MIN_SEEDS
 def curiosity(result: dict[str, Any]) -> str:
     arms = result["arms"]
     done, planned = (sum(row) for row in zip(*((len(a["seeds"]), a["planned"]) for a in arms), strict=True))
-    failed = sum(arm["failed"] for arm in arms)
     return (
-        f"{done:,} of {planned:,} runs finished, {failed} failed. Every setting at its default but in DeepSea (that of "
+        f"{done:,} of {planned:,} runs finished{failures(arms)}. Every setting at its default but in DeepSea (that of "
         "[its own page](deep_sea.md)); equal steps within a world; the final policy with sampled actions on unseen "
         "levels. Which worlds, steps and arms: `studies/curiosity.toml`. `none`: no bonus; `counts` is episodic times "
         "lifelong, `counts:lifelong=false` and `counts:episodic=none` are one of the two; `counts:state=full` is told "
@@ -24,6 +23,12 @@ def curiosity(result: dict[str, Any]) -> str:
         f"## Scores\n\n{_scores(arms)}\n## Ranks\n\n{ranks(result['ranks'])}\n"
         f"## Coverage\n\n{_coverage(arms)}\n## Cost\n\n{_cost(arms)}"
     )
+
+
+def failures(arms: Sequence[dict[str, Any]]) -> str:
+    """Of the runs whose folders are here; a run that failed elsewhere is not finished."""
+    failed = sum(arm["failed"] for arm in arms)
+    return f", {failed} failed" if failed else ""
 
 
 def claims(judged: Sequence[dict[str, Any]], by: str) -> str:

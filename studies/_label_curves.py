@@ -38,7 +38,8 @@ def curve(runs: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     rewards = dict(zip(found[0]["steps"], found[0]["rewards"], strict=True))
     steps = sorted(set.intersection(*map(set, read)))
     values = [float(statistics.iqm([one[step] for one in read])) for step in steps]
-    return {"steps": steps, "rewards": [rewards[s] for s in steps], "iqm": [round(v, 4) for v in values]}
+    iqm = [round(value, 4) for value in values]
+    return {"n": len(found), "steps": steps, "rewards": [rewards[s] for s in steps], "iqm": iqm}
 
 
 def draw(result: dict[str, Any], path: Path) -> None:
@@ -70,7 +71,7 @@ def _panel(panel: Any, axis: str, rows: Sequence[dict[str, Any]], styles: dict[s
         unpaid = max(sum(seen == 0 for seen in row["curve"]["rewards"]) - 1, 0) if axis == "rewards" else 0
         x, y = row["curve"][axis][unpaid:], row["curve"]["iqm"][unpaid:]
         panel.plot(x, y, label=row["arm"], markersize=4, **styles[row["arm"]])
-    panel.set_title(f"{rows[0]['world']} (n = {min(len(row['seeds']) for row in rows)})")
+    panel.set_title(f"{rows[0]['world']} (n = {min(row['curve'].get('n', len(row['seeds'])) for row in rows)})")
     panel.set_xlabel(AXES[axis])
     panel.set_ylabel(rows[0]["metric"])
     panel.set_xlim(left=0)

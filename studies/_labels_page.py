@@ -7,7 +7,7 @@ from typing import Any
 
 from sandbox.analyses._format import escape, markdown_table
 from sandbox.statistics import MIN_SEEDS
-from studies._curiosity_page import claims, interval, ranks
+from studies._curiosity_page import claims, failures, interval, ranks
 from studies._two_by_two import ARMS, EFFECTS
 
 
@@ -15,9 +15,9 @@ def labels(result: dict[str, Any]) -> str:
     arms = result["arms"]
     done, planned = (sum(row) for row in zip(*((len(a["seeds"]), a["planned"]) for a in arms), strict=True))
     return (
-        f"{done:,} of {planned:,} runs finished, {sum(arm['failed'] for arm in arms)} failed. Every arm of a world has "
-        "the same encoder, the same augmentation, one hidden layer on top, and the same cap of steps, in which "
-        "pre-training and the collection of labels count. Letters: [the arms](../using.md). Commits of the runs: "
+        f"{done:,} of {planned:,} runs finished{failures(arms)}. Every arm of a world has the same encoder, the same "
+        "augmentation, one hidden layer on top, and the same cap of steps, in which pre-training and the collection of "
+        "labels count. Letters: [the arms](../using.md). Commits of the runs: "
         f"{', '.join(f'`{commit}`' for commit in result['commits']) or 'none'}. Until 27 November 2026 a frozen or "
         "finetuned learner kept the last gradient of its pre-training's objective in the norm that is clipped; without "
         "it two seeds of the finetuned arm on MultiRoom-N4-S5 had 0.60 and 0.66, before 0.68 and 0.58.\n\n"
@@ -103,6 +103,13 @@ def _world(world: str, arms: Sequence[dict[str, Any]]) -> str:
     return f"### {world}\n\n" + markdown_table(names, [_row(row) for row in sorted(rows, key=_order)])
 
 
+def _coverage(row: dict[str, Any]) -> str:
+    found = row["coverage"]
+    if found is None:
+        return "-"
+    return f"{found['iqm']:.2f}" + (f" (n = {found['n']})" if found["n"] != len(row["seeds"]) else "")
+
+
 def _order(row: dict[str, Any]) -> tuple[str, float]:
     return row["letter"], row["ledger"]["actions"]
 
@@ -111,6 +118,6 @@ def _row(row: dict[str, Any]) -> list[str]:
     ledger = [f"{row['ledger'][kind]:,.0f}" for kind in ("actions", "states", "rewards", "terminations")]
     return [
         row["letter"], row["arm"], str(len(row["seeds"])), interval(row["score"], len(row["seeds"])),
-        "-" if row["coverage"] is None else f"{row['coverage']['iqm']:.2f}",
+        _coverage(row),
         *ledger, f"{row['steps']:,.0f}", f"{row['cpu_seconds']:.0f}",
     ]  # fmt: skip

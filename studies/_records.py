@@ -54,7 +54,7 @@ def keep(path: Path, root: Path, planned: Planned, record: Of) -> Records:
 
 
 def carry(rows: Iterable[dict[str, Any]], result: Path) -> None:
-    """What a row cannot say from records, as the last result said it of the same scores: nothing published is lost.
+    """What a row's records tell of fewer seeds than the last result did stays as that told it: nothing is lost.
 
     Records begin on 27 November 2026; of the runs before only the rows of a result are left, with a score for each.
     """
@@ -62,7 +62,13 @@ def carry(rows: Iterable[dict[str, Any]], result: Path) -> None:
     for row in rows:
         old = before.get((row["world"], row["arm"]), {"seeds": []})
         if old["seeds"] and old["scores"] == row["scores"][: len(old["scores"])]:
-            row |= {name: old[name] for name, value in row.items() if value is None and name in old}
+            row |= {name: old[name] for name in row if name in old and _seeds(old, name) > _seeds(row, name)}
+
+
+def _seeds(row: dict[str, Any], name: str) -> int:
+    """Of how many seeds a row's entry is."""
+    value = row[name]
+    return 0 if value is None else value.get("n", len(row["seeds"])) if isinstance(value, dict) else len(row["seeds"])
 
 
 def finished(run: Run) -> bool:

@@ -47,6 +47,8 @@ def provenance(result: dict[str, Any]) -> str:
     """How and where it was made."""
     made = result["versions"]
     packages = ", ".join(f"{name} {made['packages'][name]}" for name in ("torch", "stable-baselines3", "gymnasium"))
+    if "commits" in result:  # its runs were made on other machines too
+        return f"Made by `{result['command']}` from runs of the commits named above, one thread a run; {packages}.\n"
     return (
         f"Made by `{result['command']}` at commit `{made['commit']}` on {made['cpu']}, one thread a run; {packages}.\n"
     )

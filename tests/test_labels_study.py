@@ -82,7 +82,7 @@ def test_a_part_of_the_study_gives_a_page(tmp_path: Path) -> None:
         write_json(run.result_file, score | cost | {"labels": ledger})
     kept = keep(tmp_path / "runs.jsonl", tmp_path, every([batch]), labels.record)
     text = page(labels.result(kept, [batch]))
-    assert "10 of 20 runs finished, 0 failed" in text and "made-up" in text
+    assert "10 of 20 runs finished. " in text and "made-up" in text
     assert "| U2 | bc:labels=64 | 5 | 0.50 [0.50, 0.50] | 0.25 | 64 | 0 | 936 | 936 | 1,000 | 3 |" in text
     assert "| R1 | ppo | 5 |" in text
 

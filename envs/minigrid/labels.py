@@ -3,7 +3,8 @@
 position          (x, y) of the agent
 direction         0 right, 1 down, 2 left, 3 up
 carrying          0 nothing, else 1 + 6 * (0 key, 1 ball, 2 box) + colour
-distance_to_goal  the number of actions in the oracle's plan (0 done, -1 no way); not where there is no oracle
+distance_to_goal  the number of actions in the oracle's plan (0 done, -1 no way); not where there is no oracle. Where
+                  a last action ends the task (GoToDoor, GoToObject, PutNear) it is not 0 after that
 door_states       0 open, 1 closed, 2 locked, 3 no such door; doors row by row; not where no level has a door
 target            (x, y) of the place to go to (GoTo, Memory), to put something near (PutNear), of the red door
 wanted            what to fetch (Fetch) or to move (PutNear), coded as `carrying`

@@ -150,12 +150,14 @@ def level_of(env: Any, rule: int) -> Levels:
 
 
 def split(task: Task, levels: Levels, train_size: int, eval_size: int) -> Pool:
-    """Disjoint training and evaluation levels where half of them make a fair test, else the same ones for both."""
-    if len(levels) < 2 * min(EVAL_MINIMUM, eval_size):
-        return Pool(task, levels, levels, f"shared ({len(levels)})")
+    """Disjoint training and evaluation levels where half of them make a fair test or all that were asked for are there,
+    else the same ones for both."""
     # Levels found late are the rare ones: both splits must have their share of them.
     order = np.random.Generator(np.random.PCG64(SEED)).permutation(len(levels))
-    held_out = min(eval_size, len(levels) // 2)
+    if len(levels) < min(train_size + eval_size, 2 * min(EVAL_MINIMUM, eval_size)):
+        fewer = levels[np.sort(order[:train_size])] if train_size < len(levels) else levels
+        return Pool(task, fewer, levels, f"shared ({len(levels)})")
+    held_out = min(eval_size, max(len(levels) - train_size, len(levels) // 2))
     train, evaluation = np.sort(order[held_out : held_out + train_size]), np.sort(order[:held_out])
     return Pool(task, levels[train], levels[evaluation], f"held-out ({held_out})")
 

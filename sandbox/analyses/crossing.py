@@ -153,6 +153,13 @@ def cells(world: World) -> list[dict[str, str]]:
     ]
 
 
+def flat(row: dict[str, Any]) -> dict[str, str]:
+    """One of `rows` for CSV: plain numbers, the labels of each kind in a column."""
+    told = {f"labels_{kind}": value for kind, value in row["labels"].items()}
+    values = {name: value for name, value in row.items() if name != "labels"} | told
+    return {name: "" if value is None else str(value) for name, value in values.items()}
+
+
 def sentences(world: World) -> list[str]:
     """What may be said."""
     return [found["text"] for found in (*crossings(world), *ratios(world))]
@@ -178,7 +185,8 @@ def _world(env: str, group: Sequence[Arm], level: float | None) -> World:
     supervised = [curve for curve in curves if curve not in few]
     levels = [_level(bare, arm) for arm in done if arm.learns and not arm.supervised]
     if level is not None:
-        y = np.arcsin(np.sqrt(level)) if known else level
+        played = [result["evaluation"]["episodes"] for arm in done for result in arm.results]
+        y = _label_curve.stabilised(np.array(level), np.array(np.mean(played))) if known else level
         levels.append(Level(level, None, None, np.full(_label_curve.DRAWS, y)))
     return World(env, bare.metric, done, ends, tuple(supervised), tuple(few), tuple(levels))
 
@@ -233,7 +241,7 @@ def _crossing(world: World, curve: Curve, level: Level) -> dict[str, Any]:
     found = _reach(curve, level)
     arms = (*curve.arms, *level.arms)
     n = min(len(arm.done) for arm in arms)
-    middle = found.middle[0] if found.middle[0] == found.middle[1] else None
+    middle = _middle(found)
     return {
         "env": world.env,
         "metric": world.metric,
@@ -255,7 +263,7 @@ def _ratio(world: World, a: Curve, b: Curve, level: Level) -> dict[str, Any]:
     found = _reach(a, level) - _reach(b, level)
     arms = (*a.arms, *b.arms, *level.arms)
     n = min(len(arm.done) for arm in arms)
-    middle = found.middle[0] if found.middle[0] == found.middle[1] else None
+    middle = _middle(found)
     who = f"of {level.arm.agent}" if level.arm else "that was set"
     text = f"at the {world.metric} {_format.decimal(level.value)} {who} on {world.env}: "
     text += f"{a.name} needs {_times(found)} the labels of {b.name}"
@@ -277,6 +285,11 @@ def _reach(curve: Curve, level: Level) -> Range:
     return _label_curve.reach(_label_curve.grid(curve.x), curve.draws, level.draws)
 
 
+def _middle(found: Range) -> float | None:
+    """log2 of the median; the few draws whose end is open part its two sides by a hair."""
+    return sum(found.middle) / 2 if np.isfinite(found.middle).all() else None
+
+
 def _worth(world: World, curve: Curve, level: Level, found: Range) -> str:
     """What may be said of n*, without the number of seeds."""
     least, most = f"less than {2 ** curve.x[0]:,.0f}", f"more than {2 ** curve.x[-1]:,.0f}"
@@ -292,14 +305,14 @@ def _worth(world: World, curve: Curve, level: Level, found: Range) -> str:
         return f"{subject} {most if found.low >= curve.x[-1] else f'at least {low}'} {of}"
     if found.middle[0] == -np.inf:
         return f"{subject} {least if found.high <= curve.x[0] else f'at most {high}'} {of}"
-    return f"{subject} about {_number(found.middle[0])} [{low}, {high}] {of}"
+    return f"{subject} about {_number(sum(found.middle) / 2)} [{low}, {high}] {of}"
 
 
 def _times(found: Range) -> str:
     low, high = (f"{2**end:.2g}" if np.isfinite(end) else "open" for end in (found.low, found.high))
     same = ", no evidence of a difference," if found.low <= 0 <= found.high else ""
-    if found.middle[0] == found.middle[1]:
-        return f"{2 ** found.middle[0]:.2g} [{low}, {high}] times{same}"
+    if (middle := _middle(found)) is not None:
+        return f"{2**middle:.2g} [{low}, {high}] times{same}"
     if np.isfinite(found.low):
         return f"at least {low} times{same}"
     return f"at most {high} times{same}" if np.isfinite(found.high) else "an unknown multiple (no evidence) of"
@@ -320,12 +333,14 @@ def _notes(arms: Sequence[Arm]) -> str:
 
 def _idle(world: World, level: Level) -> str:
     """A learner that may have learned nothing is worth few labels whatever the supervised arm does."""
-    floor = next(
-        (values for arm in world.group if arm.base == RANDOM and (values := world.values(arm)) is not None), None
+    floor, seeds = next(
+        ((v, arm.seeds) for arm in world.group if arm.base == RANDOM and (v := world.values(arm)) is not None),
+        (None, []),
     )
     if level.arm is None or floor is None:
         return ""
-    gained = statistics.difference(world.values(level.arm), floor)  # type: ignore[arg-type]
+    values, same = world.values(level.arm), level.arm.seeds == seeds
+    gained = statistics.difference(values, floor, paired=same)  # type: ignore[arg-type]
     return "" if gained.low is None or gained.low > 0 else "; no evidence that it is above random"
 
 

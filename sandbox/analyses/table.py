@@ -183,5 +183,9 @@ def doubts(*group: Arm) -> list[str]:
     notes = [
         f"{arm.failed} failed run{'s' if arm.failed > 1 else ''} of {arm.agent} left out" for arm in group if arm.failed
     ]
-    unlike = [key for key in SHARED if len({frozenset(arm.setting(key)) for arm in group}) > 1]
+    unlike = [
+        key
+        for key in SHARED
+        if len({frozenset(arm.setting(key)) for arm in group}) > 1 or any(len(arm.setting(key)) > 1 for arm in group)
+    ]
     return [*notes, f"not the same {', '.join(unlike)}"] if unlike else notes

@@ -123,6 +123,16 @@ def test_split_gives_evaluation_at_most_half_and_only_if_that_is_enough():
     assert levels.split(task, all_levels[:20], 500, 8).note == "held-out (8)"
 
 
+def test_levels_that_were_all_found_are_never_shared():
+    task, all_levels = levels.generate(DOOR_KEY, {}, 100)
+    for train, evaluation in ((20, 40), (4, 8), (1, 32), (31, 32), (1, 99)):
+        pool = levels.split(task, all_levels[: train + evaluation], train, evaluation)
+        assert pool.note == f"held-out ({evaluation})" and len(pool.train) == train
+        assert not contents(pool.train) & contents(pool.evaluation)
+    pool = levels.split(task, all_levels[:20], 5, 500)  # twenty are all that there are
+    assert pool.note == "shared (20)" and len(pool.train) == 5 and len(pool.evaluation) == 20
+
+
 def can_be_solved(grid, body, width):
     """As if all that can be carried were out of the way: False is certain, True nearly so."""
     keys, found = set(), None

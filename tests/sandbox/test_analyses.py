@@ -325,3 +325,14 @@ def test_reading_runs_needs_no_torch() -> None:
     code += "print([m for m in ('torch', 'gymnasium', 'numba', 'matplotlib') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_seeds_of_unlike_settings_in_one_arm_are_said() -> None:
+    steps = (1000, 1000, 1000, 5000, 5000)
+    runs = [
+        FakeRun(agent, k, k + 10 * (agent != "ppo"), steps=n)
+        for agent in ("ppo", "ppo+rnd")
+        for k, n in enumerate(steps)
+    ]
+    (claim,) = table.claims(runs)
+    assert claim["text"].endswith("not the same steps")

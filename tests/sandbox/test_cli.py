@@ -284,3 +284,42 @@ def test_a_users_folder_with_packages_of_our_names(tmp_path: Path) -> None:
     clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     answer = subprocess.run(command, cwd=tmp_path, env=clean, capture_output=True, text=True, check=False)
     assert answer.returncode == 0, answer.stderr
+
+
+def test_a_dry_run_counts_pre_training_and_labels(sandbox: Call) -> None:
+    agent = "bc:labels=100+inverse:mode=frozen,pretrain_steps=20000"
+    answer = sandbox("train", agent, "--env", "DeepSea-v0", "--steps", "30000", "--dry-run")
+    assert "24,676" in answer.out  # three rollouts of 8,192, and the labels
+    answer = sandbox("train", "bc:labels=2+inverse:mode=frozen", "--env", "DeepSea-v0", "--steps", "10", "--dry-run")
+    assert answer.code == 2 and "too few for 64 copies" in answer.err
+
+
+def test_labels_refuses_at_once_where_nothing_is_to_be_reached(sandbox: Call) -> None:
+    words = ["labels", "--env", "DeepSea-v0", "--self-taught", "bc+inverse:mode=frozen", "--dry-run"]
+    answer = sandbox(*words)
+    assert answer.code == 2 and "give --level" in answer.err
+    assert sandbox(*words, "--level", "0.9").code == 0
+
+
+def test_a_file_names_an_agent_in_any_order(sandbox: Call, tmp_path: Path) -> None:
+    folders = set()
+    for agent in ("ppo+inverse+noveld", "ppo+noveld:alpha=0.5+inverse"):
+        (tmp_path / "one.toml").write_text(f'agent = "{agent}"\nsteps = 20000\n[world]\nid = "DeepSea-v0"\n')
+        answer = sandbox("train", "--config", "one.toml", "--dry-run")
+        assert answer.code == 0, answer.err
+        folders.add(answer.out.split("runs/")[1].split()[0])
+    assert len(folders) == 1
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", '{"agent": "ppo", "world": "DeepSea-v0", "seed": 0}', "not JSON"])
+def test_a_damaged_configuration_does_not_end_the_list_of_runs(
+    sandbox: Call, small: list[str], tmp_path: Path, text: str
+) -> None:
+    assert sandbox("train", "random", "--env", "DeepSea-v0", *small, "--out", "out").code == 0
+    (tmp_path / "out" / "broken").mkdir()
+    (tmp_path / "out" / "broken" / "config.json").write_text(text)
+    answer = sandbox("list", "runs", "out")
+    assert answer.code == 0, answer.err
+    assert "damaged" in answer.out and "random" in answer.out
+    answer = sandbox("report", "out")
+    assert answer.code == 0 and "broken" in answer.err

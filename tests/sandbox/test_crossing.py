@@ -250,6 +250,24 @@ def test_the_sentence_names_n_star_with_interval_and_seeds() -> None:
     assert text == expected.format(*numbers)
 
 
+def test_a_ratio_is_named_where_a_few_draws_alone_are_open() -> None:
+    """Their two sides are a hair apart then, and both ends of the interval are there."""
+    few = crossing.Range(np.array([1.0, 2.0, 3.0, -np.inf, 2.0]), np.array([1.0, 2.001, 3.0, np.inf, 2.0]))
+    assert crossing._middle(few) == pytest.approx(2.0, abs=1e-3)
+    assert crossing._times(few).startswith("4 [")
+    half = crossing.Range(np.array([1.0, -np.inf, -np.inf]), np.array([1.0, 2.0, 3.0]))
+    assert crossing._middle(half) is None
+
+
+def test_a_set_level_of_one_is_reached_where_all_episodes_are_solved() -> None:
+    runs = [*arm("random", 0.0), *supervised(middle=4.0)]
+    for run in runs:
+        if run.agent != "random" and run.told["actions"] >= 256:
+            run.success = 1.0
+    (found,) = crossing.crossings(crossing.worlds(runs, 1.0)[0])
+    assert found["n_star"] is not None and 64 < found["n_star"] < 2048  # ten episodes a run leave room for doubt
+
+
 def test_a_curve_that_never_reaches_the_level() -> None:
     (text,) = said([*supervised(top=0.5), *arm("ppo", 0.95)])
     assert text == "ppo without labels is worth more than 8,192 action labels of bc on World-v0 (5 seeds)"
