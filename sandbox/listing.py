@@ -60,11 +60,12 @@ def _run_row(run: Any) -> Row:
     from sandbox.analyses._format import plain
 
     try:
-        config, status = run.config, run.status
+        (agent, world, seed), status = run.identity, run.status
     except CorruptFile:
         return {"path": plain(str(run.path)), "status": "damaged", "agent": "", "world": "", "seed": ""}
-    named = {"agent": plain(config["agent"]), "world": plain(config["world"]["id"]), "seed": str(config["seed"])}
-    return {"path": plain(str(run.path)), "status": status, **named}
+    return {
+        "path": plain(str(run.path)), "status": status, "agent": plain(agent), "world": plain(world), "seed": str(seed)
+    }  # fmt: skip
 
 
 def to_text(rows: list[Row]) -> str:

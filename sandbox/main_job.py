@@ -279,7 +279,7 @@ def readable_runs(path: Path) -> list[Run]:
     damaged: dict[Path, CorruptFile] = {}
     for run in found:
         try:
-            _ = run.config
+            _ = run.identity
         except CorruptFile as error:
             damaged[run.path] = error
     if len(damaged) == len(found):

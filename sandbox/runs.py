@@ -241,12 +241,20 @@ class Run:
 
     @property
     def config(self) -> dict[str, Any]:
-        """The resolved configuration. CorruptFile if it cannot be read, or is none."""
-        value = read_json(self.config_file)
-        known = isinstance(value, dict) and isinstance(value.get("agent"), str) and isinstance(value.get("world"), dict)
-        if not known or not isinstance(value["world"].get("id"), str) or not isinstance(value.get("seed"), int):
+        """The resolved configuration. CorruptFile if it cannot be read."""
+        return read_json(self.config_file)
+
+    @property
+    def identity(self) -> tuple[str, str, int]:
+        """Agent, world and seed. CorruptFile if the configuration cannot be read, or is none of a run."""
+        config = self.config
+        try:
+            found = config["agent"], config["world"]["id"], config["seed"]
+        except (TypeError, KeyError, IndexError):
+            found = (None, None, None)
+        if [type(part) for part in found] != [str, str, int]:
             raise CorruptFile(f"{self.config_file} is no configuration of a run (agent, world.id, seed)")
-        return value
+        return found
 
     @property
     def result(self) -> dict[str, Any] | None:

@@ -407,7 +407,7 @@ def test_files_of_a_run(tmp_path: Path) -> None:
     run = train("ppo", "DeepSea-v0", tmp_path)
     there = {path.relative_to(run.path).as_posix() for path in run.path.glob("*")} - {".lock", ".owner.json"}
     there = {"checkpoints/step-*/" if name == "checkpoints" else name for name in there}
-    # only of a run that failed, has an objective, was probed
-    patterns = named - {"error.json", "error.log", "projector_config.pbtxt", "projector", "probe.json"}
+    # only of a run that failed, warned in a study, has an objective, was probed
+    patterns = named - {"error.json", "error.log", "warnings.log", "projector_config.pbtxt", "projector", "probe.json"}
     assert all(any(fnmatch(name, pattern) for pattern in patterns) for name in there)
     assert all(any(fnmatch(name, pattern) for name in there) for pattern in patterns)
