@@ -465,12 +465,22 @@ def _git(tree: Path, *arguments: str) -> str | None:
     return done.stdout.strip()
 
 
+WRITTEN = ("docs", "studies/results", "benchmarks/results")  # results and their pages: no run depends on them
+
+
 def _commit() -> str | None:
-    """The commit of the source tree, with '-dirty' where tracked files differ from it; None outside a checkout."""
+    """The commit of the source tree, with '-dirty' where tracked files differ from it; None outside a checkout.
+
+    What a study writes while it runs does not count.
+    """
     tree = Path(__file__).resolve().parent.parent
     if not (tree / ".git").exists():
         return None
-    head, changed = _git(tree, "rev-parse", "HEAD"), _git(tree, "status", "--porcelain", "--untracked-files=no")
+    source = ("--", ".", *(f":(exclude){folder}" for folder in WRITTEN))
+    head, changed = (
+        _git(tree, "rev-parse", "HEAD"),
+        _git(tree, "status", "--porcelain", "--untracked-files=no", *source),
+    )
     return f"{head}-dirty" if head and changed else head
 
 

@@ -314,10 +314,15 @@ def test_the_commit_is_that_of_the_checkout(tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "__file__", str(tmp_path / "sandbox" / "runs.py"))
     assert runs._commit() is None
     git("init")
+    (tmp_path / "studies" / "results").mkdir(parents=True)
+    records = tmp_path / "studies" / "results" / "runs.jsonl"
     (tmp_path / "x").write_text("1")
-    git("add", "x")
+    records.write_text("1")
+    git("add", ".")
     git("commit", "-m", "one")
     head = git("rev-parse", "HEAD").strip()
+    assert runs._commit() == head
+    records.write_text("2")  # a study keeps a record while others of its runs are still to come
     assert runs._commit() == head
     (tmp_path / "x").write_text("2")
     assert runs._commit() == f"{head}-dirty"
