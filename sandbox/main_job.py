@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
@@ -101,7 +102,7 @@ def train(experiment_: Experiment, out: Path, output: str, dry_run: bool, comman
     _train_here(run, experiment_, command)
     rows = table.rows([run])
     _write(rows, [], "train", output)
-    _next_lines(out, [f"sandbox evaluate {folder}"])
+    _next_lines(out, [f"sandbox evaluate {quoted(folder)}"])
 
 
 def _train_here(run: Run, experiment_: Experiment, command: str) -> None:
@@ -118,7 +119,7 @@ def _train_here(run: Run, experiment_: Experiment, command: str) -> None:
             run_once(run, progress=show, should_stop=should_stop, warn=terminal.note, command=command)
         finally:
             if run.status != "done":
-                terminal.note(f"to go on: sandbox resume {run.path}")
+                terminal.note(f"to go on: sandbox resume {quoted(run.path)}")
 
 
 def compare(study_: Study, out: Path, jobs: int | None, output: str, dry_run: bool, command: str) -> None:
@@ -155,7 +156,7 @@ def labels(
     _write_crossing(crossing.worlds(runs, level), output)
     _report_folder(out)
     terminal.note(f"\ncrossing: {path.with_suffix('.png')}")
-    _next_lines(out, [f"cat {path}", f"sandbox report {out}"])
+    _next_lines(out, [f"cat {quoted(path)}", f"sandbox report {quoted(out)}"])
     _complain(todo)
 
 
@@ -202,7 +203,7 @@ def _execute(todo: list[Job], workers: int, command: str, out: Path) -> None:
             studies.execute(todo, workers, watch=watch, should_stop=should_stop, command=command)
     except BaseException:
         if any(job.state != "done" for job in todo):
-            terminal.note(f"to go on: the same command again, or sandbox resume {out}")
+            terminal.note(f"to go on: the same command again, or sandbox resume {quoted(out)}")
         raise
     finally:
         _tell_warnings([job.run for job in todo if job.state != "skipped"])
@@ -233,7 +234,7 @@ def _finish(name: str, runs: list[Run], out: Path, output: str) -> None:
     folder = _report_folder(out)
     _write(rows, claims, name, output)
     if folder is not None:
-        lines = [f"cat {folder}/report.md", f"sandbox tensorboard {out}"]
+        lines = [f"cat {quoted(folder)}/report.md", f"sandbox tensorboard {quoted(out)}"]
         curves = folder / "curves.png"
         if curves.exists():
             terminal.note(f"\nlearning curves: {curves}")
@@ -388,6 +389,11 @@ def _write_crossing(found: list[crossing.World], output: str) -> None:
             print(to_text(crossing.cells(world)) + "\n")
             print("\n".join(_format.plain(text) for text in crossing.sentences(world)))
     sys.stdout.flush()
+
+
+def quoted(path: Path) -> str:
+    """As a shell takes it."""
+    return shlex.quote(str(path))
 
 
 def _next_lines(out: Path, lines: list[str]) -> None:
