@@ -35,9 +35,9 @@ the wall, lower where other programs held the core. A ratio is made within each 
 another machine. *kFLOP a step* is what torch's own counter finds of matrix products, over one rollout and its update
 (lookups and element-wise arithmetic are not counted), the products that were computed: where equal views are computed
 once, they count once, so that fewer kFLOP a step are a saving and not a smaller network. They are counted after the
-warm-up; later fewer views repeat. *of the limit* is the speed's
-share of what these products alone would allow at this core's rate, measured in the same rounds on the default network's
-shapes; *at the limit* is what a ratio would be if the first of the two did its products at that rate and nothing else.
+warm-up; later fewer views repeat. *of the limit* is the speed's share of what these products alone would allow at this
+core's rate, measured in the same rounds on the default network's shapes; *at the limit* is what a ratio would be if the
+first of the two did its products at that rate and nothing else.
 
 What is in a measurement: acting, worlds with their resets, bonus, advantages, updates. What is not: imports,
 compilation, level pools, RLeXplore's random prelude for its observation statistics, evaluation, files.

@@ -160,7 +160,7 @@ def labels(
     from sandbox import main_job
     from sandbox.label_study import label_study
 
-    study = label_study(env, supervised, self_taught, least, most, seeds, steps, sets, plugins, expert)
+    study = label_study(env, supervised, self_taught, least, most, seeds, steps, sets, plugins, expert, level)
     main_job.labels(study, out, jobs, str(output), dry_run, _command(), level)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from sandbox.analyses.crossing import MIN_COUNTS
 from sandbox.config import Study, build, override
 from sandbox.errors import UsageError
-from sandbox.plan import asks
+from sandbox.plan import asks, sees_true_state
 from sandbox.registry import load_plugin
 from sandbox.spec import AgentSpec, Part, parse_agent
 
@@ -26,13 +26,15 @@ def label_study(
     sets: Sequence[str],
     plugins: Sequence[Path] = (),
     expert: Path | None = None,
+    level: float | None = None,
 ) -> Study:
     """random, oracle, the self-taught arms, and the supervised ones at every power of two between `least` and `most`.
 
     A self-taught arm with a supervised part learns from labels in the end: it is taken at each of these too.
 
     Raises:
-        UsageError: fewer than three powers of two, a supervised arm that is told nothing, or an arm that is not right.
+        UsageError: fewer than three powers of two, a supervised arm that is told nothing, an arm that is not right, or
+            neither a `level` nor an arm without labels that is to be reached.
     """
     counts = [2**k for k in range(1, 24) if least <= 2**k <= most]
     if len(counts) < MIN_COUNTS:
@@ -45,6 +47,8 @@ def label_study(
     for agent in supervised:
         if not _is_told(parse_agent(agent)):
             raise UsageError(f"--supervised {agent}: no part of it is told labels; see `sandbox list supervised`")
+    if level is None and not any(_is_untold(parse_agent(agent)) for agent in self_taught):
+        raise UsageError("nothing is to be reached: name a --self-taught arm that is told no labels, or give --level")
     arms = [name for agent in [*self_taught, *supervised] for name in with_labels(parse_agent(agent), counts)]
     agents = ["random", "oracle", *dict.fromkeys(arms)]
     data: dict[str, Any] = {"name": "labels", "agents": agents, "envs": [env], "seeds": seeds, "steps": steps}
@@ -61,6 +65,11 @@ def with_labels(spec: AgentSpec, counts: Iterable[int]) -> list[str]:
 
 def _is_told(spec: AgentSpec) -> bool:
     return asks(spec) != "nothing"
+
+
+def _is_untold(spec: AgentSpec) -> bool:
+    """Can its level be reached by what is told labels?"""
+    return not _is_told(spec) and not sees_true_state(spec)
 
 
 def _told(part: Part, n: int) -> Part:

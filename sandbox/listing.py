@@ -8,10 +8,13 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from sandbox import layout, registry
 from sandbox.errors import CorruptFile, NoResources, UsageError
+
+if TYPE_CHECKING:  # what a list of parts does not need is imported where it is used
+    from sandbox.runs import Run
 
 Row = dict[str, str]
 
@@ -55,7 +58,7 @@ def run_rows(root: Path) -> list[Row]:
     return [_run_row(run) for run in find_runs(root)]
 
 
-def _run_row(run: Any) -> Row:
+def _run_row(run: Run) -> Row:
     """A damaged one is listed too, with its path alone."""
     from sandbox.analyses._format import plain
 

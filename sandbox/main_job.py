@@ -19,7 +19,7 @@ from sandbox.errors import CorruptFile, NoResources, SandboxError, StudyIncomple
 from sandbox.registry import load_plugin
 from sandbox.runs import Run, create, find_runs
 from sandbox.signals import stop_requests
-from sandbox.spec import AgentSpec, parse_agent
+from sandbox.spec import parse_agent
 from sandbox.study import Job
 
 DEMO_ENV = "MiniGrid-MultiRoom-N4-S5-v0"
@@ -143,8 +143,6 @@ def labels(
         StudyIncomplete: some runs failed; the crossing is printed all the same.
         UsageError: these runs have none, as too many of them failed.
     """
-    if level is None and not any(_untold_learner(parse_agent(agent)) for agent in study_.agents):
-        raise UsageError("nothing is to be reached: name a --self-taught arm that is told no labels, or give --level")
     todo = _run(study_, out, jobs, dry_run, command)
     if todo is None:
         return
@@ -158,12 +156,6 @@ def labels(
     terminal.note(f"\ncrossing: {path.with_suffix('.png')}")
     _next_lines(out, [f"cat {quoted(path)}", f"sandbox report {quoted(out)}"])
     _complain(todo)
-
-
-def _untold_learner(spec: AgentSpec) -> bool:
-    from sandbox.plan import asks, sees_true_state
-
-    return spec.base.kind == "learners" and asks(spec) == "nothing" and not sees_true_state(spec)
 
 
 def _run(study_: Study, out: Path, jobs: int | None, dry_run: bool, command: str) -> list[Job] | None:

@@ -124,8 +124,13 @@ def wide_difference(x: ArrayLike, y: ArrayLike, level: float = 0.95, resamples: 
     if n == 1:
         return Estimate(value, None, None, (n, n), True, ONE_SEED)
     draws = _differences(a, b, True, iqm, resamples)
-    half = student((1 + level) / 2, n - 1) * float(draws.std()) * (n / (n - 1)) ** 0.5
+    half = half_width(draws, n, level)
     return Estimate(value, value - half, value + half, (n, n), True, NO_WIDTH if half <= 1e-12 else "")
+
+
+def half_width(draws: ArrayLike, n: int, level: float) -> float:
+    """t s of `wide_difference`, from the draws of a statistic of n > 1 seeds."""
+    return student((1 + level) / 2, n - 1) * float(np.std(np.asarray(draws, np.float64))) * (n / (n - 1)) ** 0.5
 
 
 def student(p: float, df: int) -> float:

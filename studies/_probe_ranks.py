@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from sandbox.statistics import MIN_SEEDS, Estimate, iqm, student
+from sandbox.statistics import MIN_SEEDS, Estimate, half_width, iqm
 from studies._claims import combined, outcome
 from studies._ranks import tau
 
@@ -91,7 +91,7 @@ def agreement(tables: Sequence[Table], name: str, level: float) -> Estimate | No
         for _ in range(DRAWS)
     ]
     mean, least = float(np.mean([tau_of(table, name) for table in tables])), min(n)
-    half = student((1 + level) / 2, least - 1) * float(np.std(draws)) * (least / (least - 1)) ** 0.5
+    half = half_width(draws, least, level)
     return Estimate(mean, max(mean - half, -1.0), min(mean + half, 1.0), (least,))
 
 

@@ -53,22 +53,24 @@ def keep(path: Path, root: Path, planned: Planned, record: Of) -> Records:
     return found
 
 
-def carry(rows: Iterable[dict[str, Any]], result: Path) -> None:
-    """What a row's records tell of fewer seeds than the last result did stays as that told it: nothing is lost.
+def carry(rows: Iterable[dict[str, Any]], result: Path, names: Iterable[str]) -> None:
+    """Of the entries `names` what the records of fewer seeds tell stays as the last result told it: nothing is lost.
 
     Records begin on 27 November 2026; of the runs before only the rows of a result are left, with a score for each.
     """
     before = {(row["world"], row["arm"]): row for row in (read_json(result)["arms"] if result.exists() else [])}
     for row in rows:
-        old = before.get((row["world"], row["arm"]), {"seeds": []})
-        if old["seeds"] and old["scores"] == row["scores"][: len(old["scores"])]:
-            row |= {name: old[name] for name in row if name in old and _seeds(old, name) > _seeds(row, name)}
+        old = before.get((row["world"], row["arm"]))
+        if old and old["scores"] == row["scores"][: len(old["scores"])]:
+            row |= {name: old[name] for name in names if _seeds(old, name) > _seeds(row, name)}
 
 
 def _seeds(row: dict[str, Any], name: str) -> int:
-    """Of how many seeds a row's entry is."""
+    """Of how many seeds an entry is: as it says, else of all."""
     value = row[name]
-    return 0 if value is None else value.get("n", len(row["seeds"])) if isinstance(value, dict) else len(row["seeds"])
+    if value is None:
+        return 0
+    return value.get("n", len(row["seeds"])) if isinstance(value, dict) else len(row["seeds"])
 
 
 def finished(run: Run) -> bool:

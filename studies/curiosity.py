@@ -101,7 +101,7 @@ def result(kept: Records, planned: Sequence[Batch]) -> dict[str, Any]:
     scores = scores_of(kept, planned)
     rows = [row_of(batch, arm, kept) for batch in planned for arm in batch.arms if tried(arm, scores)]
     seeds = {(row["world"], row["arm"]): row["planned"] for row in rows}
-    carry(rows, RESULT)
+    carry(rows, RESULT, ("coverage", "life", "entropy", "us"))
     made = commits(kept, every(planned))
     hashes = read_json(FLY_HASH) if FLY_HASH.exists() else None
     return {

@@ -108,7 +108,7 @@ def result(kept: Records, planned: Sequence[Batch]) -> dict[str, Any]:
     """All that the page says, from what is kept of the planned runs."""
     arms = [(batch, arm) for batch in planned for arm in batch.arms]
     rows = [row_of(batch, arm, kept) for batch, arm in arms]
-    carry(rows, RESULT)
+    carry(rows, RESULT, ("coverage", "curve"))
     made = commits(kept, every(planned))
     runs = [snapshot(one, kept[name]) for folder, one in every(planned) if (name := name_of(folder, one)) in kept]
     return {

@@ -282,7 +282,7 @@ def test_what_no_record_tells_stays_as_it_was_published_of_the_same_scores(tmp_p
 
     def carried(**changes: Any) -> dict[str, Any]:
         row = {"world": "w", "arm": "a", "seeds": [0, 1, 2], "scores": [0.5, 0.6, 0.9], "us": None, "coverage": None}
-        carry([row := row | changes], tmp_path / "result.json")
+        carry([row := row | changes], tmp_path / "result.json", ("us", "coverage"))
         return row
 
     assert (carried()["us"], carried()["coverage"]) == (7.0, {"iqm": 0.1, "n": 2})

@@ -109,6 +109,15 @@ def test_evaluation_neither_reads_nor_moves_the_learner_s_random_numbers() -> No
     assert play(Drawn()) == first
 
 
+def test_a_copy_that_is_stuck_beside_others_that_go_on_ends_an_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others have played their share, and their further episodes are no progress."""
+    monkeypatch.setattr(evaluate, "LONGEST", 50)
+    stuck = evaluator("Uneven-v0", 4)
+    stuck.env.envs[2].unwrapped.endless = True  # type: ignore[attr-defined]
+    with pytest.raises(EnvironmentFailed, match="ended within 50 steps"):
+        stuck(Zeros())
+
+
 @pytest.mark.parametrize("deterministic", [False, True])
 def test_a_predictor_is_asked_for_a_sample_or_for_its_most_likely_action(deterministic: bool) -> None:
     asked = set()

@@ -1,21 +1,18 @@
-"""Names, options, agents' names and plugins: over a small tree of fake parts, then over the real packages."""
+"""Names, plugins and agents' names: over a small tree of fake parts, then over the real packages."""
 
 from __future__ import annotations
 
 import itertools
 import json
 import os
-import subprocess
 import sys
-import textwrap
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import Field, ValidationError
 
 from sandbox import layout, registry, values
 from sandbox.errors import CorruptFile, UsageError
@@ -278,94 +275,6 @@ def test_two_plugins_of_one_name_are_refused(tmp_path: Path) -> None:
         registry.load_plugin(plugin(tmp_path / "b"))
 
 
-# ---------------------------------------------------------------------- a signature is a schema
-
-
-class Sample:
-    def __init__(
-        self,
-        context: object,
-        *,
-        rate: Annotated[float, Field(gt=0)] = 0.5,
-        count: int = 3,
-        on: bool = False,
-        mode: Literal["a", "b"] = "a",
-        widths: tuple[int, ...] = (1,),
-        limit: int | None = None,
-    ) -> None: ...
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {},
-        {"rate": 1},
-        {"rate": 2.5, "count": 0},
-        {"mode": "b"},
-        {"widths": []},
-        {"limit": 2},
-        {"on": True},
-    ],
-)
-def test_schema_takes_what_the_signature_says(options: dict[str, Any]) -> None:
-    model = schema(Sample).model_validate_json(json.dumps(options))
-    expected = {"rate": 0.5, "count": 3, "on": False, "mode": "a", "widths": (1,), "limit": None} | options
-    assert model.model_dump() == expected | {"widths": tuple(expected["widths"])}
-    assert isinstance(model.model_dump()["rate"], float)
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"rate": 0}, {"rate": "1"}, {"rate": True}, {"rate": float("inf")}, {"rate": float("nan")}, {"count": True},
-        {"count": 1.0}, {"count": "3"}, {"on": 1}, {"on": "true"}, {"mode": "c"}, {"widths": ["1"]}, {"context": 1},
-        {"x": 1},
-    ],
-)  # fmt: skip
-def test_schema_converts_nothing_and_knows_no_other_key(options: dict[str, Any]) -> None:
-    with pytest.raises(ValidationError):
-        schema(Sample).model_validate_json(json.dumps(options))
-
-
-def test_schema_of_a_class_without_constructor_has_no_option() -> None:
-    class Plain: ...
-
-    assert schema(Plain).model_fields == {}
-
-
-def test_schema_is_inherited_with_the_constructor() -> None:
-    class Child(Sample): ...
-
-    assert list(schema(Child).model_fields) == list(schema(Sample).model_fields)
-
-
-def _bad_parts() -> list[tuple[type, str]]:
-    class NoDefault:
-        def __init__(self, *, k: int) -> None: ...
-
-    class NoAnnotation:
-        def __init__(self, *, k=1) -> None: ...  # type: ignore[no-untyped-def]
-
-    class Hides:
-        def __init__(self, **others: int) -> None: ...
-
-    class Underscore:
-        def __init__(self, *, _k: int = 1) -> None: ...
-
-    return [
-        (NoDefault, "'k' has no default"),
-        (NoAnnotation, "'k' has no annotation"),
-        (Hides, "others"),
-        (Underscore, "'_k'"),
-    ]
-
-
-@pytest.mark.parametrize(("cls", "message"), _bad_parts())
-def test_a_part_that_hides_its_options_is_a_programming_error(cls: type, message: str) -> None:
-    with pytest.raises(TypeError, match=message):
-        schema(cls)
-
-
 # ---------------------------------------------------------------------- agents
 
 
@@ -572,89 +481,9 @@ def test_any_text_is_an_agent_or_a_usage_error(text: str) -> None:
     assert validate(parse_agent(str(spec))) == spec
 
 
-@pytest.mark.parametrize(
-    "value", ["[" * 900, "9" * 900, "{a=" * 200, "1979-05-27", "0x" + "f" * 900, "1\ny = 2", '"\\ud800"']
-)
-def test_strange_values_stay_text(value: str) -> None:
-    assert values.read_value(value) == value
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("true", True),
-        ("3", 3),
-        ("1e-4", 1e-4),
-        ("[1, 2]", [1, 2]),
-        ('"3"', "3"),
-        ("a b", "a b"),
-        ("1,2", "1,2"),
-        ("None", "None"),
-    ],
-)
-def test_a_value_is_toml_or_else_text(text: str, value: object) -> None:
-    read = values.read_value(text)
-    assert read == value
-    assert type(read) is type(value)
-
-
-def test_a_dotted_key_of_great_depth_does_not_hang() -> None:
-    with pytest.raises(ValueError, match="dots"):
-        values.parse_toml("a." * 100_000 + "a = 1")
-
-
-# ---------------------------------------------------------------------- the layout
-
-
-def run_python(code: str, cwd: Path, *path: Path) -> subprocess.CompletedProcess[str]:
-    env = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, path)), "PYTHONSAFEPATH": "1"}
-    return subprocess.run([sys.executable, "-c", code], cwd=cwd, env=env, capture_output=True, text=True, check=False)
-
+# ---------------------------------------------------------------------- the real parts
 
 PROJECT = Path(__file__).resolve().parents[2]
-
-
-def test_importing_names_and_configuration_is_light() -> None:
-    code = """
-        import sys, sandbox.layout as layout, sandbox.registry as registry, sandbox.config
-        [registry.summary(kind, name) for kind in registry.PACKAGES for name in registry.names(kind)]
-        registry.worlds(), layout.check_layout()
-        print({"torch", "numba", "gymnasium", "stable_baselines3", "agents", "envs"} & set(sys.modules))
-    """
-    done = run_python(textwrap.dedent(code), PROJECT, PROJECT)
-    assert done.stdout.strip() == "set()", done.stderr
-
-
-@pytest.mark.parametrize("package", ["envs", "agents"])
-@pytest.mark.parametrize("form", ["{}/__init__.py", "{}.py"])
-def test_a_shadowed_package_is_reported_with_both_places(tmp_path: Path, package: str, form: str) -> None:
-    other = tmp_path / form.format(package)
-    other.parent.mkdir(exist_ok=True)
-    other.write_text("")
-    code = "import sandbox.layout as r\ntry: r.check_layout()\nexcept r.UsageError as e: print(e.exit_code, e)"
-    done = run_python(code, PROJECT, tmp_path, PROJECT)
-    assert done.stdout.startswith("2 "), done.stderr
-    assert str(tmp_path / package) in done.stdout
-    assert str(PROJECT / package) in done.stdout
-
-
-@pytest.mark.parametrize("front", [[], [""], ["", ""], ["here"]])
-def test_the_current_folder_comes_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, front: list[str]) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [*(str(tmp_path) if entry == "here" else entry for entry in front), "/lib"])
-    layout.prepare_path()
-    layout.prepare_path()
-    assert sys.path == ["/lib", str(layout.ROOT), str(tmp_path)]
-
-
-def test_the_project_itself_may_come_first(fake_tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(fake_tree)
-    monkeypatch.setattr(sys, "path", ["", "/lib"])
-    layout.prepare_path()
-    assert sys.path == ["", "/lib"]
-
-
-# ---------------------------------------------------------------------- the real parts
 
 
 @pytest.fixture

@@ -279,6 +279,16 @@ def test_an_expert_must_fit_be_finished_and_stay_what_it_was(sandbox: Call, trai
     assert (answer.code, "not finished" in answer.err) == (2, True)
 
 
+def test_a_damaged_expert_is_refused_and_no_older_checkpoint_takes_its_place(sandbox: Call, train: Call) -> None:
+    teacher = train("ppo", "teacher")
+    newest = max(teacher.checkpoints.iterdir(), key=lambda path: int(path.name.split("-")[1]))
+    assert len(list(teacher.checkpoints.iterdir())) > 1
+    tensors = newest / "tensors.safetensors"
+    tensors.write_bytes(tensors.read_bytes()[:-1] + b"!")
+    answer = sandbox("train", "bc:labels=64", "--env", "DeepSea-v0", "--steps", 2000, "--expert", teacher.path)
+    assert answer.code == 5 and "the expert's checkpoint is damaged" in answer.err
+
+
 def test_an_expert_counts_by_what_it_is_and_only_where_it_is_asked(
     sandbox: Call, train: Call, small: list[str]
 ) -> None:
