@@ -18,6 +18,7 @@ from sandbox import statistics
 from sandbox.config import Experiment, Study, load_study
 from sandbox.errors import StudyIncomplete
 from sandbox.runs import Run, find_runs
+from sandbox.study import folder_of
 from studies._records import Records, finished, name_of
 
 HERE = Path(__file__).parent
@@ -120,7 +121,7 @@ def tidy(folder: Path) -> None:
 
 
 def failed(root: Path, folder: str, arm: Sequence[Experiment]) -> int:
-    runs = [Run(root / name_of(folder, one)) for one in arm]
+    runs = [Run(folder_of(one, root / folder)) for one in arm]
     return sum(one.config_file.exists() and one.status == "failed" for one in runs)
 
 

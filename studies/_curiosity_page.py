@@ -18,11 +18,16 @@ def curiosity(result: dict[str, Any]) -> str:
         "levels. Which worlds, steps and arms: `studies/curiosity.toml`. `none`: no bonus; `counts` is episodic times "
         "lifelong, `counts:lifelong=false` and `counts:episodic=none` are one of the two; `counts:state=full` is told "
         "the true state (privileged), as the `oracle` is. Commits of the runs: "
-        f"{', '.join(f'`{commit}`' for commit in result['commits']) or 'none'}.\n\n"
+        f"{', '.join(f'`{commit}`' for commit in result['commits']) or 'none'}.{on_gpu(result)}\n\n"
         f"## Claims\n\n{claims(result['claims'], '_claims')}\n"
         f"## Scores\n\n{_scores(arms)}\n## Ranks\n\n{ranks(result['ranks'])}\n"
         f"## Coverage\n\n{_coverage(arms)}\n## Cost\n\n{_cost(arms)}"
     )
+
+
+def on_gpu(result: dict[str, Any]) -> str:
+    runs = result["on_gpu"]
+    return f" {runs:,} of them learned on a GPU, by the same command and `--device cuda`." if runs else ""
 
 
 def failures(arms: Sequence[dict[str, Any]]) -> str:

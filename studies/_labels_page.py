@@ -7,7 +7,7 @@ from typing import Any
 
 from sandbox.analyses._format import escape, markdown_table
 from sandbox.statistics import MIN_SEEDS
-from studies._curiosity_page import claims, failures, interval, ranks
+from studies._curiosity_page import claims, failures, interval, on_gpu, ranks
 from studies._two_by_two import ARMS, EFFECTS
 
 
@@ -18,9 +18,9 @@ def labels(result: dict[str, Any]) -> str:
         f"{done:,} of {planned:,} runs finished{failures(arms)}. Every arm of a world has the same encoder, the same "
         "augmentation, one hidden layer on top, and the same cap of steps, in which pre-training and the collection of "
         "labels count. Letters: [the arms](../using.md). Commits of the runs: "
-        f"{', '.join(f'`{commit}`' for commit in result['commits']) or 'none'}. Until 27 November 2026 a frozen or "
-        "finetuned learner kept the last gradient of its pre-training's objective in the norm that is clipped; without "
-        "it two seeds of the finetuned arm on MultiRoom-N4-S5 had 0.60 and 0.66, before 0.68 and 0.58.\n\n"
+        f"{', '.join(f'`{commit}`' for commit in result['commits']) or 'none'}.{on_gpu(result)} "
+        "Until 27 November 2026 a frozen or finetuned learner kept the last gradient of its pre-training's objective in "
+        "the norm that is clipped; without it two seeds of the finetuned arm on MultiRoom-N4-S5 had 0.60 and 0.66, before 0.68 and 0.58.\n\n"
         f"## Crossings\n\n{_crossings(result['crossings'])}\n## Claims\n\n{claims(result['claims'], '_label_claims')}\n"
         f"## Data or objective\n\n{_two_by_two_table(result['two_by_two'])}\n"
         f"## Scores\n\n{_scores(arms)}\n## Learning curves\n\n{CURVES}\n## Ranks\n\n{ranks(result['ranks'])}\n"

@@ -1,7 +1,8 @@
 """What a large study keeps of each run: a line of a committed file, so that the study goes on without the run's folder.
 
 A line is named by the run's folder below the study's, which holds the digest of its whole configuration: where a
-setting changes, nothing that was kept counts as the run any more.
+setting changes, nothing that was kept counts as the run any more. Only the device is left out of the name: a GPU adds
+in another order than a CPU, which is no other experiment, and a line says on which it was made where it was no CPU.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ Of = Callable[[Experiment, Run], dict[str, Any]]
 
 
 def name_of(folder: str, experiment: Experiment) -> str:
-    return str(folder_of(experiment, Path(folder)).as_posix())
+    anywhere = experiment.model_copy(update={"device": "cpu"})
+    return str(folder_of(anywhere, Path(folder)).as_posix())
 
 
 def load(path: Path) -> Records:
@@ -46,7 +48,8 @@ def keep(path: Path, root: Path, planned: Planned, record: Of) -> Records:
         run, name = Run(folder_of(experiment, root / folder)), name_of(folder, experiment)
         if finished(run):
             commit = read_json(run.versions_file)["commit"]
-            found[name] = {"commit": commit} | record(experiment, run)
+            device = {} if experiment.device == "cpu" else {"device": experiment.device}
+            found[name] = {"commit": commit} | device | record(experiment, run)
     if found != before:
         lines = [json.dumps({"run": name} | one, allow_nan=False) + "\n" for name, one in found.items()]
         write_whole(path, "".join(lines).encode())

@@ -11,6 +11,7 @@ bsuite's rule, else 0; elsewhere success of the final policy, or its return wher
 
     make study-curiosity                          run (or go on), then write the result and its page
     python -m studies.curiosity --result          the result of what is finished so far
+    python -m studies.curiosity --device cuda     what is missing, on a GPU
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +47,11 @@ SUMMARIES = ("score", "coverage", "life", "entropy")
 
 
 @cache
-def batches() -> tuple[Batch, ...]:
+def batches(device: str = "cpu") -> tuple[Batch, ...]:
     """What most claims rest on first; DeepSea, the slowest a step, last."""
-    return tuple(Batch(file, file) for file in FILES) + tuple(
-        Batch("curiosity_deep_sea", f"deep_sea_{n}", (f"world.kwargs.size={n}", f"steps={deep_sea_steps(n)}"))
+    on = f"device={device}"
+    return tuple(Batch(file, file, (on,)) for file in FILES) + tuple(
+        Batch("curiosity_deep_sea", f"deep_sea_{n}", (on, f"world.kwargs.size={n}", f"steps={deep_sea_steps(n)}"))
         for n in _claims.SIZES
     )
 
@@ -62,9 +64,9 @@ def deep_sea_steps(size: int) -> int:
 # ---------------------------------------------------------------------- running
 
 
-def recorded() -> Records:
-    """What is kept of every planned run that is finished, here or before."""
-    return keep(RECORDS, ROOT, every(batches()), record)
+def recorded(device: str = "cpu") -> Records:
+    """What is kept of every planned run that is finished, here on `device` or before."""
+    return keep(RECORDS, ROOT, every(batches(device)), record)
 
 
 def wanted(kept: Records, first: bool) -> Callable[[Experiment], bool]:
@@ -78,11 +80,13 @@ def wanted(kept: Records, first: bool) -> Callable[[Experiment], bool]:
 
 
 def record(experiment: Experiment, run_: Run) -> dict[str, Any]:
-    """`us`: CPU time per step of the whole run; `life`: share of all states that training visited."""
+    """`us`: CPU time per step of the whole run, where no GPU took part of it; `life`: share of all states that
+    training visited."""
     found = run_.result or {}
     told = found["coverage"] or {}
     training = told.get("training", {})
-    spent = found["cost"]["cpu_seconds"] / found["steps"] * 1e6 if found["steps"] else None
+    all_of_it = found["steps"] and experiment.device == "cpu"
+    spent = found["cost"]["cpu_seconds"] / found["steps"] * 1e6 if all_of_it else None
     values = {
         "score": score_of(found, metric_of(experiment), experiment),
         "coverage": told.get("evaluation"),
@@ -108,6 +112,7 @@ def result(kept: Records, planned: Sequence[Batch]) -> dict[str, Any]:
         "command": COMMAND,
         "versions": versions() | ({"commit": made[-1]} if made else {}),
         "commits": made,
+        "on_gpu": sum("device" in one for one in kept.values()),
         "arms": rows,
         "claims": _claims.judge(scores, seeds, hashes),
         "ranks": _ranks.stability({cell: of for cell, of in scores.items() if cell[1] not in REFERENCES}),
@@ -189,13 +194,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--result", action="store_true", help="train nothing: the result of what is finished")
     parser.add_argument("--jobs", type=int, help="runs at a time; by default one for each core")
+    parser.add_argument("--device", default="cpu", help="cpu, or cuda for what is missing")
     options = parser.parse_args()
+    kept = partial(recorded, options.device)
     try:
         if not options.result:
-            run(batches(), ROOT, options.jobs, COMMAND, wanted, recorded)
+            run(batches(options.device), ROOT, options.jobs, COMMAND, wanted, kept)
     except SandboxError as error:
         sys.exit(f"stopped: {error}\nThe same command goes on; --result keeps what is finished.")
-    write_json(RESULT, result(recorded(), batches()))
+    write_json(RESULT, result(kept(), batches()))
     print(RESULT)
 
 

@@ -11,6 +11,7 @@ comes from the records of the runs (`_records.py`), which are committed.
     make study-labels                         the default arms, then the result and its page
     make study-labels-all                     the further arms too
     python -m studies.labels --result         the result of what is finished so far
+    python -m studies.labels --device cuda    what is missing, on a GPU: what the worlds of pictures are for
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +52,8 @@ LETTERS = {
 
 
 @cache
-def batches(further: bool) -> tuple[Batch, ...]:
-    return tuple(Batch(file, file) for file in (DEFAULT + FURTHER if further else DEFAULT))
+def batches(further: bool, device: str = "cpu") -> tuple[Batch, ...]:
+    return tuple(Batch(file, file, (f"device={device}",)) for file in (DEFAULT + FURTHER if further else DEFAULT))
 
 
 def wanted(_kept: Records, first: bool) -> Callable[[Experiment], bool]:
@@ -60,9 +61,9 @@ def wanted(_kept: Records, first: bool) -> Callable[[Experiment], bool]:
     return lambda one: not first or _label_claims.compared(world_name(one), arm_name(one.agent))
 
 
-def recorded() -> Records:
-    """What is kept of every planned run that is finished, here or before."""
-    return keep(RECORDS, ROOT, every(batches(further=True)), record)
+def recorded(device: str = "cpu") -> Records:
+    """What is kept of every planned run that is finished, here on `device` or before."""
+    return keep(RECORDS, ROOT, every(batches(True, device)), record)
 
 
 def record(experiment: Experiment, run_: Run) -> dict[str, Any]:
@@ -115,6 +116,7 @@ def result(kept: Records, planned: Sequence[Batch]) -> dict[str, Any]:
         "command": COMMAND,
         "versions": versions() | ({"commit": made[-1]} if made else {}),
         "commits": made,
+        "on_gpu": sum("device" in one for one in kept.values()),
         "arms": rows,
         "ranks": _ranks.stability(
             {
@@ -187,13 +189,16 @@ def main() -> None:
     parser.add_argument("--all-arms", action="store_true", help="the further arms too")
     parser.add_argument("--result", action="store_true", help="train nothing: the result of what is finished")
     parser.add_argument("--jobs", type=int, help="runs at a time; by default one for each core")
+    parser.add_argument("--device", default="cpu", help="cpu, or cuda for what is missing")
     options = parser.parse_args()
+    kept = partial(recorded, options.device)
     try:
         if not options.result:
-            run(batches(options.all_arms), ROOT, options.jobs, COMMAND, wanted, recorded, _probed.probe)
+            planned = batches(options.all_arms, options.device)
+            run(planned, ROOT, options.jobs, COMMAND, wanted, kept, _probed.probe)
     except SandboxError as error:
         sys.exit(f"stopped: {error}\nThe same command goes on; --result keeps what is finished.")
-    write_json(RESULT, result(recorded(), batches(further=True)))
+    write_json(RESULT, result(kept(), batches(further=True)))
     print(RESULT)
 
 
