@@ -114,6 +114,7 @@ class Adam(torch.optim.Adam):
     add_param_group = inspect.unwrap(torch.optim.Adam.add_param_group)
     state_dict = inspect.unwrap(torch.optim.Adam.state_dict)
     zero_grad = inspect.unwrap(torch.optim.Adam.zero_grad)
+    _plain_step = inspect.unwrap(torch.optim.Adam.step)
     _restore = inspect.unwrap(torch.optim.Adam.load_state_dict)
 
     def __init__(self, params: Any, lr: float = 1e-3, **options: Any) -> None:
@@ -131,7 +132,7 @@ class Adam(torch.optim.Adam):
         if other or not all(map(_compilable, params)):
             if max_norm < math.inf:
                 torch.nn.utils.clip_grad_norm_(params, max_norm)
-            super().step()
+            self._plain_step()
             self._known = []
         elif params:
             self._locate(params)

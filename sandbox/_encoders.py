@@ -10,6 +10,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
+from agents import randomness
 from agents.learners._policy import MlpPolicy
 from agents.rollout import Obs, map_obs
 from sandbox import checkpoint
@@ -48,7 +49,7 @@ def lacks(plan_: Plan) -> str:
 
 def untrained(plan_: Plan, of: Spaces, seed: int = 0) -> Any:
     """The same architecture, with first weights as a run's policy has them."""
-    with torch.random.fork_rng():
+    with randomness.kept():
         torch.manual_seed(seed)
         return MlpPolicy(*of, lambda _progress: 1.0, **policy_kwargs(plan_)).features_extractor
 

@@ -18,6 +18,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from agents import randomness
+
 ALPHAS = [10.0**k for k in range(-3, 6)]
 L2 = [0.1, 0.01, 0.001]  # from strong to weak: each solution is where the next one starts
 ITERATIONS, TOLERANCE = 60, 1e-4  # of L-BFGS, for each l2: at most; the largest gradient that is left
@@ -186,7 +188,7 @@ def pca(x: Parts, k: int) -> Parts:
     kept = x.train.std(0, correction=0) > 0
     x = x.map(lambda part: part[:, kept].float())
     mean = x.train.mean(0)
-    with torch.random.fork_rng():
+    with randomness.kept():
         torch.manual_seed(0)
         components = torch.svd_lowrank(x.train - mean, q=min(k, *x.train.shape), niter=4)[2]
     return x.map(lambda part: (part - mean) @ components)

@@ -27,6 +27,7 @@ MAX_PACKAGE_WATTS = 500.0
 
 MEASURED = "measured (RAPL, whole machine)"
 ESTIMATED = f"estimated ({WATTS_PER_CORE:g} W per busy core)"
+WITHOUT_GPU = ", without the GPU"
 MIXED = "mixed: not summed"
 POWERCAP = Path("/sys/class/powercap")
 
@@ -38,13 +39,14 @@ class Meter:
 
     Args:
         powercap: folder of the kernel's power counters.
+        gpu: does a GPU take part? Its energy and memory are not known; the source says so.
 
     RAPL counters wrap (after nine minutes at the least, for a usual range of 262 kJ): take a `reading()` at every log
     line or checkpoint, else a measurement becomes an estimate.
     """
 
-    def __init__(self, powercap: Path = POWERCAP) -> None:
-        self._powercap = powercap
+    def __init__(self, powercap: Path = POWERCAP, *, gpu: bool = False) -> None:
+        self._powercap, self._gpu = powercap, gpu
         self._final: Cost | None = None
 
     def __enter__(self) -> Self:
@@ -71,7 +73,7 @@ class Meter:
             "cpu_seconds": cpu,
             "wall_seconds": time.perf_counter() - self._wall,
             "peak_memory_mb": _peak_memory_mb(),
-            "joules": _joules(cpu, joules),
+            "joules": _joules(cpu, joules, self._gpu),
         }
 
 
@@ -128,10 +130,9 @@ def add_joules(parts: list[dict[str, Any]]) -> dict[str, Any]:
     return {"value": sum(part["value"] for part in parts), "source": sources.pop()}
 
 
-def _joules(cpu_seconds: float, measured: float | None) -> dict[str, Any]:
-    if measured is not None:
-        return {"value": measured, "source": MEASURED}
-    return {"value": cpu_seconds * WATTS_PER_CORE, "source": ESTIMATED}
+def _joules(cpu_seconds: float, measured: float | None, gpu: bool) -> dict[str, Any]:
+    value, source = (measured, MEASURED) if measured is not None else (cpu_seconds * WATTS_PER_CORE, ESTIMATED)
+    return {"value": value, "source": source + WITHOUT_GPU * gpu}
 
 
 def _cpu_seconds() -> float:

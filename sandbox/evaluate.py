@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from stable_baselines3.common.utils import obs_as_tensor
 
+from agents import randomness
 from agents.learners._actor import Actor
 from agents.learners._actor import fits as actor_fits
 from agents.learners._policy import TwoHeads
@@ -68,7 +69,7 @@ class Evaluator:
         self.levels = getattr(self.env, "levels_note", None) or "fresh seeds"
 
     def __call__(self, predictor: Predictor) -> Evaluation:
-        with torch.random.fork_rng():
+        with randomness.kept():
             torch.manual_seed(int(np.random.SeedSequence([self.seed, STREAM]).generate_state(1)[0]))
             if hasattr(predictor, "bind"):
                 predictor.bind(vector.told(self.env))

@@ -72,7 +72,7 @@ def execute(
     expert.load(plan_)  # also where its labels have been told: a changed one is refused
     found = checkpoint.latest(run.path / "checkpoints", warn)
     state = found[1] if found else None
-    with Meter() as meter:
+    with Meter(gpu=plan_.experiment.device != "cpu") as meter:
         writer = RunWriter(run.path, position=state["position"] if state else None, warn=warn)
         session = Session(run, plan_, writer, progress, should_stop, meter, state)
         try:

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from gymnasium import spaces
 
+from agents import randomness
 from agents.learners._policy import MlpPolicy
 from agents.supervised import LabelledEnv
 from sandbox import checkpoint
@@ -93,7 +93,7 @@ def load(plan_: Plan) -> Expert | None:
                 f"the expert {run.path} {what} {one}, the learner {other}; name a run with the same world.kwargs, and "
                 "with true_state where the learner has it"
             )
-    with torch.random.fork_rng():
+    with randomness.kept():
         return Expert(load_policy(run, own, ours, _refuse), experiment.evaluation.deterministic)
 
 

@@ -176,7 +176,7 @@ def _run(study_: Study, out: Path, jobs: int | None, dry_run: bool, command: str
 def _check_worlds(experiments: list[Experiment]) -> None:
     """Refuse at once what no run could do: an unknown world, an arm that needs an oracle where there is none."""
     from sandbox import expert
-    from sandbox.plan import plan
+    from sandbox.plan import check_device, plan
 
     seen = set()
     for one in experiments:
@@ -184,6 +184,7 @@ def _check_worlds(experiments: list[Experiment]) -> None:
         if key not in seen:
             seen.add(key)
             expert.load(plan(one))
+            check_device(one.device)
 
 
 def _execute(todo: list[Job], workers: int, command: str, out: Path) -> None:
@@ -335,11 +336,12 @@ def report(path: Path, output: str) -> None:
 def print_plan(experiments: list[Experiment], out: Path, workers: int) -> None:
     """What would run, where, and what it would cost at most."""
     from sandbox.listing import to_text
-    from sandbox.plan import plan
+    from sandbox.plan import check_device, plan
 
     rows, total = [], 0
     for one in experiments:
         resolved = plan(one)
+        check_device(one.device)
         folder = studies.folder_of(one, out)
         status = Run(folder).status if (folder / "config.json").exists() else "new"
         steps = resolved.steps

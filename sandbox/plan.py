@@ -101,7 +101,6 @@ def plan(experiment: Experiment) -> Plan:
             raise UsageError(
                 f"{experiment.steps} steps are too few for {copies} copies; at least {2 * copies} are needed"
             )
-    _check_device(experiment.device)
     _check_supervision(spec, env, experiment, batched)
     rollouts = max(1, experiment.steps // (copies * max(n_steps, 1)))
     limit = env.spec.max_episode_steps if env.spec and env.spec.max_episode_steps else UNKNOWN_LIMIT
@@ -152,11 +151,14 @@ def option(part: Part, name: str) -> Any:
     return part.options.get(name, known[name].default if name in known else 0)
 
 
-def _check_device(device: str) -> None:
-    """Stable-baselines3 would take the CPU instead, and the result would name a GPU."""
+def check_device(device: str) -> None:
+    """Stable-baselines3 would take the CPU instead, and the result would name a GPU. What only looks at a run needs no
+    GPU and does not ask."""
     kind, _, number = device.partition(":")
+    if kind != "cuda":
+        return
     there = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if kind == "cuda" and int(number or 0) >= there:
+    if int(number or 0) >= there:
         raise UsageError(f"device={device}: torch finds {there} such devices here; use device=cpu, or a torch for CUDA")
 
 

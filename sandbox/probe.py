@@ -30,6 +30,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from agents import randomness
 from agents.context import Context
 from agents.encoders.linear import one_hot
 from agents.objectives._actions import Actions
@@ -152,7 +153,7 @@ def _supervised(plan_: Plan, data: ProbeSet) -> Any:
         max_epochs=SUPERVISED_EPOCHS,
     )
     try:
-        with torch.random.fork_rng():
+        with randomness.kept():
             torch.manual_seed(SEED)
             part.fit(make_env, SEED)
     finally:

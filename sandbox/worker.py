@@ -12,11 +12,13 @@ from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from agents.faults import EnvironmentFault, NonFinite, Unfit
 from sandbox import runs
 from sandbox.errors import Diverged, EnvironmentFailed, SandboxError, Stopped, UsageError
 from sandbox.experiment import Progress, execute
-from sandbox.plan import plan
+from sandbox.plan import check_device, plan
 from sandbox.runs import Run
 from sandbox.signals import StopCheck, stop_requests
 
@@ -38,7 +40,8 @@ def run_once(
         runs.clear_error(run)
         try:
             _, experiment = read_run(run.path)
-            _check_versions(run, warn)
+            check_device(experiment.device)
+            _check_versions(run, experiment.device, warn)
             with redirect_stdout(sys.stderr):  # an environment that prints must not spoil the data
                 execute(run, plan(experiment), progress=progress, should_stop=should_stop, warn=warn, command=command)
         except Exception as error:
@@ -62,7 +65,7 @@ def translate(error: Exception) -> SandboxError:
         return Diverged(f"training diverged: {error}. The last good checkpoint is kept, if there was one; {error.mend}")
     if isinstance(error, Unfit):
         return UsageError(str(error))
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return runs.NoResources(f"out of memory: {error}; use fewer copies (--set world.copies=...)")
     if isinstance(error, OSError):
         return runs.disk_error(error, "cannot write", Path(error.filename or "."))
@@ -75,10 +78,10 @@ def own_versions() -> dict[str, Any]:
     return runs.versions()
 
 
-def _check_versions(run: Run, warn: Callable[[str], None]) -> None:
+def _check_versions(run: Run, device: str, warn: Callable[[str], None]) -> None:
     """Record where this run is made; a resume on other versions goes on, says that it is no exact one, and is listed
     under `resumed`."""
-    now = own_versions()
+    now = own_versions() | ({"gpu": torch.cuda.get_device_name(device)} if device != "cpu" else {})
     if not run.versions_file.exists() or not any(run.checkpoints.glob("*")):
         runs.write_json(run.versions_file, now)
         return

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from agents.rollout import Rollout, map_obs
-from sandbox.runs import Run, find_runs
+from sandbox.runs import Run, find_runs, read_json
 from tests.agents.test_part_contracts import BONUSES, OBJECTIVES
 from tests.agents.worlds import WORLDS, N, T, context, rollout
 
@@ -150,3 +150,29 @@ def test_two_runs_at_a_time(sandbox: Call, small: list[str]) -> None:
     words = ["compare", "ppo+rnd", "ppo+inverse", "--env", MAZE, "--seeds", "2", "--steps", "512", "--jobs", "2"]
     answer = sandbox(*words, *small, "--set", "device=cuda")
     assert answer.code == 0, answer.err
+
+
+def test_a_policy_that_diverges_ends_in_4(start: Call, small: list[str]) -> None:
+    """In a process of its own: on a GPU a failed check of torch's ends CUDA in the process that made it."""
+    words = ["train", "ppo", "--env", MAZE, "--steps", "6400", *small, "--set", "device=cuda"]
+    rate = ["learner.learning_rate=100", "learner.batch_size=64", "learner.n_epochs=8", "learner.max_grad_norm=1e9"]
+    process = start(*words, *(word for setting in rate for word in ("--set", setting)))
+    _, err = process.communicate(timeout=300)
+    assert process.returncode in (0, 4), err
+    assert "unexpected" not in err
+
+
+def test_memory_that_a_gpu_lacks_is_told(train: Call) -> None:
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction(1e-6)
+    try:
+        run = train("ppo+rnd", MAZE, code=7)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert "out of memory" in (run.error or {})["message"]
+
+
+def test_a_run_says_on_which_gpu_it_was_made(train: Call) -> None:
+    run = train("ppo", MAZE)
+    assert read_json(run.versions_file)["gpu"] == torch.cuda.get_device_name()
+    assert (run.result or {})["cost"]["joules"]["source"].endswith("without the GPU")

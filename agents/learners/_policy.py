@@ -16,6 +16,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import Tensor, nn
 
+from agents import randomness
 from agents.encoders import Encoder
 from agents.faults import NonFinite
 from agents.layers import Linear, affine
@@ -43,7 +44,7 @@ class TwoHeads(ActorCriticPolicy):
                     layer.__class__ = Linear  # the same parameters, the product by oneDNN
         self.value_nets = [self.value_net]  # a list on purpose: SB3's own attribute keeps the parameters' names
         if self._wants_intrinsic_value:
-            with torch.random.fork_rng():
+            with randomness.kept():
                 self.intrinsic_value_net = nn.Linear(self.mlp_extractor.latent_dim_vf, 1)
                 self.init_weights(self.intrinsic_value_net, gain=1)
             self.value_nets.append(self.intrinsic_value_net)
@@ -109,12 +110,11 @@ class TwoHeads(ActorCriticPolicy):
         pi, vf = self._latents(obs, detach_encoder=False)
         if isinstance(self.action_dist, CategoricalDistribution):
             log_probs = self._log_probs(pi)
-            try:
-                chosen = torch.multinomial(torch.softmax(log_probs, dim=-1), 1, replacement=True)
-            except RuntimeError as error:
-                raise NonFinite(f"the policy's action probabilities diverged: {error}") from error
+            if not log_probs.isfinite().all():  # on a GPU `multinomial` would say so by ending CUDA in this process
+                raise NonFinite("the policy's action probabilities diverged: a logit is not finite")
+            chosen = torch.multinomial(torch.softmax(log_probs, dim=-1), 1, replacement=True)
             return chosen[:, 0], self._values(vf), log_probs.gather(1, chosen)[:, 0]
-        distribution = self._distribution(pi)
+        distribution = self._get_action_dist_from_latent(pi)
         actions = distribution.get_actions(deterministic=False)
         log_prob = distribution.log_prob(actions)
         return actions.reshape((-1, *self.action_space.shape)), self._values(vf), log_prob  # type: ignore[misc]
@@ -131,15 +131,15 @@ class TwoHeads(ActorCriticPolicy):
             log_probs = self._log_probs(pi)
             entropy = -(log_probs * torch.softmax(log_probs, dim=-1)).sum(-1)
             return self._values(vf), log_probs.gather(1, actions.reshape(-1, 1))[:, 0], entropy
-        distribution = self._distribution(pi)
+        distribution = self._get_action_dist_from_latent(pi)
         flat = actions.flatten(1)  # SB3's distributions know actions as vectors, and single bits as floats
         flat = flat.float() if isinstance(self.action_dist, BernoulliDistribution) else flat
         return self._values(vf), distribution.log_prob(flat), distribution.entropy()
 
-    def _distribution(self, latent_pi: Tensor) -> Distribution:
+    def _get_action_dist_from_latent(self, latent_pi: Tensor) -> Distribution:
         """torch checks the parameters of a distribution, so weights that diverged show here first."""
         try:
-            return self._get_action_dist_from_latent(latent_pi)
+            return super()._get_action_dist_from_latent(latent_pi)
         except ValueError as error:
             raise NonFinite(f"the policy's action distribution diverged: {error}") from error
 

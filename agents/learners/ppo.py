@@ -36,6 +36,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 from torch.nn import functional as F
 
+from agents import randomness
 from agents.adam import Adam
 from agents.context import Context
 from agents.curiosity import IntrinsicReward
@@ -120,7 +121,7 @@ class PPO(SB3PPO):
     def _setup_model(self) -> None:
         super()._setup_model()
         context = Context(self.observation_space, self.action_space, self.n_envs, self._make_encoder)
-        with torch.random.fork_rng():  # parts must not shift the learner's random stream
+        with randomness.kept():  # parts must not shift the learner's random stream
             if self._make_intrinsic is not None:
                 self.intrinsic = self._make_intrinsic(context).to(self.device)
                 self.intrinsic.eval()  # it judges the view itself: no augmentation
@@ -386,7 +387,7 @@ class PPO(SB3PPO):
         entropy_loss = -torch.mean(-log_prob if entropy is None else entropy)
         value_losses = [self._value_loss(head, values[head], index) for head in range(len(values))]
         if self.blind:
-            value_losses[0] = torch.zeros_like(value_losses[0])  # the extrinsic head must not see reward yet
+            value_losses[0] = 0.0 * values[0].sum()  # the extrinsic head must not see reward yet; Adam counts on
         loss = policy_loss + self._entropy_weight * entropy_loss + self.vf_coef * torch.stack(value_losses).sum()
         terms = {"policy_gradient_loss": policy_loss, "entropy_loss": entropy_loss}
         terms |= dict(zip(VALUE_LOSSES, value_losses, strict=False))

@@ -63,7 +63,8 @@ class _Symbols(nn.Module):
             1, self.impossible.shape
         )  # [M, classes, symbols] is softmaxed 4 times as fast as its transpose
         symbols = x.reshape(len(z), -1).long() - self.first
-        return F.cross_entropy(logits.masked_fill(self.impossible, -1e30) if self.ragged else logits, symbols)
+        logits = logits.masked_fill(self.impossible, -1e30) if self.ragged else logits
+        return F.cross_entropy(logits, symbols, reduction="none").mean()  # torch's own mean varies on a GPU
 
 
 class _Picture(nn.Module):

@@ -51,6 +51,6 @@ def _total(runs: Sequence[Run]) -> str:
     text = f"All {len(costs)} finished runs: {total['cpu_seconds']:.0f} CPU s, "
     text += f"joules {_format.joules(total['joules'])}, largest peak memory {total['peak_memory_mb']:.0f} MB. "
     text += f"Joules: {_format.escape('; '.join(sources))}."
-    if energy.MEASURED in sources:
+    if any(source.startswith(energy.MEASURED) for source in sources):
         text += " RAPL counts the whole machine: runs that ran side by side count each other."
     return text

@@ -136,6 +136,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "two heads": {"intrinsic": Counts},
     "objective": {"intrinsic": Counts, "objective": InverseDynamics},
     "pre-training": {"intrinsic": Counts, "objective": lambda c: InverseDynamics(c, mode="frozen", pretrain_steps=256)},
+    "pre-training, one head": {"objective": lambda c: InverseDynamics(c, mode="frozen", pretrain_steps=256)},
     "layers of heads": {"network": {"net_arch": [16]}},
     "another encoder": {"encoder": Mlp, "intrinsic": Counts},
     "SB3's standard network": {"encoder": Flat, "network": {"net_arch": [64, 64]}, "learning_rate": 1e-3},

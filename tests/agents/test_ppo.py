@@ -793,6 +793,18 @@ def test_a_diverging_learning_rate_is_told(actions: spaces.Space, batch_size: in
         model.learn(512)
 
 
+@pytest.mark.parametrize("ask", ["act", "predict"])
+@pytest.mark.parametrize("network", [{}, {"features_extractor_class": Mlp}])
+def test_a_policy_whose_logits_are_not_finite_is_told(ask: str, network: dict[str, Any]) -> None:
+    """Also where nothing is compiled, as on a GPU, whose `multinomial` does not raise but ends CUDA."""
+    policy = PPO("MlpPolicy", noise(), policy_kwargs=network, **SETTINGS).policy
+    policy.__class__ = type("Plain", (type(policy),), {"compiled": False})
+    torch.nn.init.constant_(policy.action_net.bias, torch.nan)
+    obs = np.zeros((4, *policy.observation_space.shape), np.float32)
+    with pytest.raises(NonFinite):
+        policy.predict(obs) if ask == "predict" else policy.act(torch.as_tensor(obs))
+
+
 def test_a_bonus_that_is_not_finite_is_told_by_name() -> None:
     class Broken(Zero):
         def reward(self, rollout: Rollout) -> Tensor:

@@ -95,6 +95,12 @@ def test_without_trustworthy_counters_joules_are_estimated(tmp_path: Path, what:
     assert f"{WATTS_PER_CORE:g} W" in ESTIMATED
 
 
+def test_where_a_gpu_takes_part_the_source_says_that_it_is_left_out(tmp_path: Path) -> None:
+    with Meter(tmp_path, gpu=True) as meter:
+        pass
+    assert meter.reading()["joules"]["source"] == f"{ESTIMATED}, without the GPU"
+
+
 def test_one_standing_package_spoils_the_measurement(tmp_path: Path) -> None:
     moving, _ = zone(tmp_path, "intel-rapl:0", "package-0", 0), zone(tmp_path, "intel-rapl:1", "package-1", 5)
     rapl = Rapl(tmp_path)
