@@ -27,7 +27,7 @@ def curiosity(result: dict[str, Any]) -> str:
 
 def on_gpu(result: dict[str, Any]) -> str:
     runs = result["on_gpu"]
-    return f" {runs:,} of them learned on a GPU, by the same command and `--device cuda`." if runs else ""
+    return f" {runs:,} of them were made elsewhere, with `--device cuda`." if runs else ""
 
 
 def failures(arms: Sequence[dict[str, Any]]) -> str:
