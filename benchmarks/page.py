@@ -185,10 +185,30 @@ def jobs_table(found: dict[str, Any]) -> tuple[list[str], Rows]:
     return names, rows
 
 
+def devices_table(found: dict[str, Any]) -> tuple[list[str], Rows]:
+    """Steps a second of each run, and the ratio of the means."""
+    speeds = found["steps_per_second"]
+    rows: Rows = [
+        (
+            kind,
+            *(", ".join(map(number, one[device])) for device in ("cpu", "cuda")),
+            number(_mean(one["cuda"]) / _mean(one["cpu"])),
+        )
+        for kind, one in speeds.items()
+    ]
+    return ["run", "one core", "GPU", "GPU / core"], rows
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
 def tables(name: str, found: dict[str, Any]) -> PairOfTables:
     """(title, column names, rows) of everything that a part found."""
     if name == "memory":
         return [("Memory", *memory_table(found))]
+    if name == "devices":
+        return [("CPU or GPU", *devices_table(found))]
     if name == "jobs":
         return [("Two runs at once", *jobs_table(found))]
     if name == CURIOSITY.name:
@@ -205,6 +225,9 @@ NOTES = {
     "end, of a study of two runs: 1 where two runs at once take half the time of one after the other. It says "
     "something only on a machine with two cores free. Two bare learners, warm and without start, files and "
     "evaluations, say what the machine allows: the cores share caches, memory and clock.",
+    "CPU or GPU": "Whole runs of `sandbox train` on one core and on a GPU of the same machine, all at once, by the "
+    "clock on the wall (two seeds of each). Pictures are what a GPU is for here. The small networks of symbolic views "
+    "wait for it: there a core is several times as fast, as on the CPU whole passes are compiled.",
     "The arithmetic limit": "Counted for each environment step: a multiply and an add for each weight of the hidden "
     f"layer (128 x 128) and of the heads (128 x 9); one forward pass to act ({products.forward_flops():,} FLOPs), and "
     f"in each of {products.EPOCHS} epochs a forward pass and a backward pass of twice its cost. Not counted: the first "
@@ -220,7 +243,8 @@ def provenance(found: dict[str, Any]) -> str:
     made, peers = found["versions"], found.get("environments", {}).get("peers")
     packages = ", ".join(f"{name} {made['packages'][name]}" for name in ("torch", "stable-baselines3", "gymnasium"))
     beside = f"; the peers' environment: {', '.join(f'{n} {v}' for n, v in peers.items() if v)}" if peers else ""
-    where = f"commit `{made['commit']}`, {made['cpu']}, Python {made['python']}, {packages}{beside}"
+    processors = " and ".join(filter(None, (made["cpu"], found.get("gpu"))))
+    where = f"commit `{made['commit']}`, {processors}, Python {made['python']}, {packages}{beside}"
     return f"`{found['command']}`, {found['date']}, {where}.\n"
 
 
@@ -238,7 +262,7 @@ def section(name: str, found: dict[str, Any]) -> str:
 
 def render() -> str:
     """The page."""
-    order = [*GROUPS, CURIOSITY.name, "memory", "jobs"]
+    order = [*GROUPS, CURIOSITY.name, "memory", "jobs", "devices"]
     found = {name: json.loads((RESULTS / f"{name}.json").read_text("utf-8")) for name in order if _there(name)}
     return INTRODUCTION + "\n" + "\n".join(section(name, content) for name, content in found.items())
 
