@@ -88,6 +88,7 @@ study-how-far: install
 study-curiosity: install
 	$(BIN)/python -m studies.curiosity
 	$(BIN)/python -m studies.pages
+	$(BIN)/python -m studies.methods
 
 study-fly-hash: install
 	$(BIN)/python -m studies.fly_hash

@@ -4,7 +4,7 @@ y = max(0, x W^T + b)
 
 torch multiplies float32 matrices through MKL, which runs its older kernels on processors that are not Intel's; oneDNN,
 which torch carries too, generates its kernels for the processor at hand. Over the products of the default update `make
-bench` measured 107 against 208 GFLOP/s on a Zen 5 core. Small products, other devices and other number formats
+bench` measured 109 against 210 GFLOP/s on a Zen 5 core. Small products, other devices and other number formats
 take torch's ordinary way. Under `torch.autocast("cpu", torch.bfloat16)` the large products are taken in bfloat16, where
 the processor has it: operands are rounded to 8 bits, sums, weights and what comes out stay float32.
 """

@@ -245,7 +245,8 @@ def provenance(found: dict[str, Any]) -> str:
     beside = f"; the peers' environment: {', '.join(f'{n} {v}' for n, v in peers.items() if v)}" if peers else ""
     processors = " and ".join(filter(None, (made["cpu"], found.get("gpu"))))
     where = f"commit `{made['commit']}`, {processors}, Python {made['python']}, {packages}{beside}"
-    return f"`{found['command']}`, {found['date']}, {where}.\n"
+    note = f" ({found['note']})" if "note" in found else ""
+    return f"`{found['command']}`{note}, {found['date']}, {where}.\n"
 
 
 def section(name: str, found: dict[str, Any]) -> str:

@@ -59,7 +59,7 @@ def section(measured: dict[str, Any], studied: dict[str, Any]) -> str:
         head += (
             f" Results are IQMs over seeds with 95 % intervals, by `{studied['command']}`: success; coverage where no "
         )
-        head += "reward is seen; the share of runs that solved a DeepSea; CartPole's return."
+        head += "reward is seen; solved or not (1 or 0) in DeepSea; CartPole's return."
     costs, names = {row["bonus"]: row for row in measured.get("rows", [])}, registry.names("curiosity")
     scores = {name: [arm for arm in studied.get("arms", []) if arm["arm"] == name and arm["score"]] for name in names}
     return "\n".join([head + "\n", *(bonus(name, costs.get(name), scores[name]) for name in names)])

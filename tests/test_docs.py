@@ -30,6 +30,7 @@ from sandbox.cli import app
 from sandbox.config import Experiment, Study, load_study
 from sandbox.label_study import label_study
 from sandbox.options import schema
+from sandbox.study import folder_of
 from studies import methods
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -132,6 +133,23 @@ def test_command_is_right(page: str, folder: str, line: str, monkeypatch: pytest
     for env in envs:
         module, colon, _ = env.partition(":")
         assert Path(f"{module}.py").is_file() if colon else env in [world for world, _ in registry.worlds()]
+
+
+def test_folders_of_runs_are_those_that_the_commands_make() -> None:
+    """A folder's name ends in the digest of its configuration: a reader who copies it must find it."""
+    shown = {one for page in (ROOT / "README.md", USING) for one in re.findall(r"runs/\S+/seed-\d+", page.read_text())}
+    agents = ["ppo", "ppo+rnd", "ppo+rnd:lr=1e-3"]
+    compared = main_job.study(agents, ["DeepSea-v0"], 5, 500_000, [], [])
+    trained = {
+        "runs/expert": ("ppo+noveld", "MiniGrid-DoorKey-5x5-v0"),
+        "runs": ("ppo+counts+inverse", main_job.DEMO_ENV),
+    }
+    made = {folder_of(one, Path("runs/demo")) for one in main_job.demo_study(5, 400_000).experiments()}
+    made |= {folder_of(one, Path("runs/compare")) for one in compared.experiments()}
+    for out, (agent, env) in trained.items():
+        made |= {folder_of(main_job.experiment(agent, env, 500_000, 0, None, [], []), Path(out))}
+    assert len(shown) >= 4
+    assert {Path(one) for one in shown if "*" not in one} <= made
 
 
 def test_a_wrong_command_would_be_found() -> None:
