@@ -141,13 +141,13 @@ def test_folders_of_runs_are_those_that_the_commands_make() -> None:
     agents = ["ppo", "ppo+rnd", "ppo+rnd:lr=1e-3"]
     compared = main_job.study(agents, ["DeepSea-v0"], 5, 500_000, [], [])
     trained = {
-        "runs/expert": ("ppo+noveld", "MiniGrid-DoorKey-5x5-v0"),
-        "runs": ("ppo+counts+inverse", main_job.DEMO_ENV),
+        "runs/expert": ("ppo+noveld", "MiniGrid-DoorKey-5x5-v0", 500_000),
+        "runs": ("ppo+counts+inverse", main_job.DEMO_ENV, 400_000),
     }
     made = {folder_of(one, Path("runs/demo")) for one in main_job.demo_study(5, 400_000).experiments()}
     made |= {folder_of(one, Path("runs/compare")) for one in compared.experiments()}
-    for out, (agent, env) in trained.items():
-        made |= {folder_of(main_job.experiment(agent, env, 500_000, 0, None, [], []), Path(out))}
+    for out, (agent, env, steps) in trained.items():
+        made |= {folder_of(main_job.experiment(agent, env, steps, 0, None, [], []), Path(out))}
     assert len(shown) >= 4
     assert {Path(one) for one in shown if "*" not in one} <= made
 
