@@ -10,9 +10,9 @@ with its sequence, and a sequence stops where its episode ends.
 What is smaller than published, because a curiosity learner's minibatch has to take milliseconds: sequences of 8 steps
 (theirs of 100) that begin at every 8th step of the minibatch, so that nine views are encoded for eight of its steps;
 one GRU layer of 128 (two of 256); k up to 3 (every fourth up to 97 there, 30 in van den Oord's DMLab agents). The
-negatives of a prediction are the views at the same place of the other sequences (theirs: at every place of every sequence, 8
-times as many), which also keeps a view's own neighbours from being its negatives. The mean over k is taken, not the
-sum.
+negatives of a prediction are the views at the same place of the other sequences (theirs: at every place of every
+sequence, 8 times as many), which also keeps a view's own neighbours from being its negatives. The mean over k is
+taken, not the sum.
 """
 
 from __future__ import annotations
