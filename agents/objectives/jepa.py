@@ -19,8 +19,9 @@ Discrete space. The features are the run's encoder as it is, without the layer n
 nothing but V keeps their scale. Sequences begin at every K-th step of the minibatch.
 
 A trap: at the published weight of 12, S hands the features to whatever stands still in an episode (a wall's place, a
-distractor), at any weight of I, where there is enough of that to give every feature its variance; at PLDM's .75 they
-learn what moves too (`tests/agents/test_jepa.py`). In such a world lower `similarity` first.
+distractor), at any weight of I, where there is enough of that to give every feature its variance. At PLDM's .75 they
+learn what moves too in the small world of `tests/agents/test_jepa.py`; in PixelGoal they then hold the distractor more
+and the goal less, and the agent's place no better (docs/results/jepa.md). In such a world lower `similarity` first.
 """
 
 from __future__ import annotations
