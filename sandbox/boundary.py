@@ -1,10 +1,15 @@
-"""What happens between two rollouts: evaluation, checkpoint, re-seeding, and stopping where that is asked for."""
+"""What happens between two rollouts: evaluation, checkpoint, re-seeding, and stopping where that is asked for.
+
+A checkpoint belongs to a boundary, where every random stream begins anew. A run that is asked to stop between two of
+them is saved where it stands, with the state of its streams, if its world can be saved; any other environment begins
+fresh episodes at boundaries and nowhere else, so there the last boundary's checkpoint is what stays.
+"""
 
 from __future__ import annotations
 
 import random
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -41,18 +46,19 @@ class Boundary(BaseCallback):
         k = (steps - self.first) // session.plan.per_rollout
         resumed, self.resumed_at = steps == self.resumed_at, None
         boundary = k % session.plan.interval == 0
-        if not resumed:
-            if k in self.due:
-                session.look_at_features(model)
-                session.evaluate(model, steps)
-            if boundary and k > 0:
-                self.save()
-        if boundary:
-            session.cross(model, k // session.plan.interval)
         self._report(model)
         stop = session.should_stop()
+        if stop is not None and (resumed or k == 0 or not (boundary or session.plan.batched)):
+            raise stop  # nothing new that could be saved
+        if k in self.due and not resumed:
+            session.look_at_features(model)
+            session.evaluate(model, steps)
+        if (boundary or stop is not None) and k > 0 and not resumed:
+            self.save()
         if stop is not None:
             raise stop
+        if boundary:
+            session.cross(model, k // session.plan.interval)
 
     def save(self) -> None:
         self.session.save(self.model, self.first)  # type: ignore[arg-type]
@@ -86,6 +92,28 @@ class Boundary(BaseCallback):
 
     def _on_step(self) -> bool:
         return True
+
+
+def streams(env: object) -> dict[str, Any]:
+    """The state of everything that `seed_everything` seeds and, of a world of ours, of its own generator."""
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
+        "numpy": np.random.get_state(),  # noqa: NPY002
+        "python": random.getstate(),
+        "world": env.np_random.bit_generator.state if isinstance(env, BatchedWorld) else None,
+    }
+
+
+def set_streams(state: dict[str, Any], env: object) -> None:
+    """Go on with the streams that `streams` has told."""
+    torch.set_rng_state(state["torch"])
+    if state["cuda"]:
+        torch.cuda.set_rng_state_all(state["cuda"])
+    np.random.set_state(state["numpy"])  # noqa: NPY002
+    random.setstate(state["python"])
+    if isinstance(env, BatchedWorld):
+        env.np_random.bit_generator.state = state["world"]
 
 
 def seed_everything(seed: int, stream: int, boundary: int) -> None:

@@ -2,7 +2,7 @@
 
 Exact resume: at a checkpoint boundary (a whole number of rollouts) every random stream is seeded anew from
 SeedSequence([seed, stream, boundary]), interrupted or not; worlds of ours save their arrays; any other environment
-starts fresh episodes there, interrupted or not.
+starts fresh episodes there, interrupted or not. Between boundaries a run that is asked to stop saves its streams too.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from agents.vec_env import GymnasiumVecEnv
 from envs import vector
 from envs.batched import BatchedWorld
 from sandbox import checkpoint, expert, registry, supervision
-from sandbox.boundary import LEARN, WORLD, Boundary, seed_everything
+from sandbox.boundary import LEARN, WORLD, Boundary, seed_everything, set_streams, streams
 from sandbox.energy import Meter
 from sandbox.errors import SandboxError, UsageError
 from sandbox.evaluate import Evaluation, Evaluator
@@ -260,6 +260,7 @@ class Session:
             "ledger": dict(self.ledger),
             "label_steps": first,
             "cost": self.cost(),
+            "streams": streams(env),
         }
         checkpoint.save(self.run.path / "checkpoints", model.num_timesteps, tree)
 
@@ -282,6 +283,8 @@ class Session:
         model.num_timesteps, model._n_updates = state["num_timesteps"], state["n_updates"]
         model.ep_info_buffer = deque(state["episodes"], maxlen=100)
         model.ep_success_buffer = deque(state["successes"], maxlen=100)
+        if "streams" in state:  # of an older version: saved at a boundary, which seeds them
+            set_streams(state["streams"], self.vec.env)
 
     # -------------------------------------------------------------- measuring
 

@@ -70,24 +70,33 @@ def whole(
     return make
 
 
-@pytest.mark.parametrize(("agent", "env"), CASES)
-def test_stopped_at_every_second_rollout_equals_uninterrupted(
-    sandbox: Call, tmp_path: Path, words: Any, whole: Any, agent: str, env: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Each piece gets three rollouts: the two up to its checkpoint, and one more that has to be forgotten."""
+@pytest.mark.parametrize(
+    ("agent", "env", "rollouts", "codes"),
+    [
+        (*CASES[0], 3, [75, 75, 75, 0]),
+        (*CASES[1], 5, [75, 0]),  # where an evaluation is due
+        ("ppo+rnd", "NoisyTV-MultiRoom-N4-S5-AlwaysOn-v0", 3, [75, 75, 75, 0]),
+        (*CASES[2], 3, [75, 75, 75, 75, 0]),
+    ],
+)
+def test_stopped_every_few_rollouts_equals_uninterrupted(
+    sandbox: Call, tmp_path: Path, words: Any, whole: Any, monkeypatch: pytest.MonkeyPatch,
+    agent: str, env: str, rollouts: int, codes: list[int],
+) -> None:  # fmt: skip
+    """A world of ours is saved where it stands; of another the rollout after the last boundary has to be forgotten."""
     from sandbox.worker import run_once
 
     expected = whole(agent, env)
 
-    def three_rollouts(run: Run, *, should_stop: Any, **options: Any) -> None:
-        asked = iter(range(3))
+    def some_rollouts(run: Run, *, should_stop: Any, **options: Any) -> None:
+        asked = iter(range(rollouts))
         run_once(run, should_stop=lambda: None if next(asked, None) is not None else Stopped("enough"), **options)
 
-    monkeypatch.setattr("sandbox.worker.run_once", three_rollouts)
-    codes = [sandbox(*words(agent, env), "--out", "cut").code]
-    while codes[-1] == 75:
-        codes.append(sandbox("resume", one_run(tmp_path / "cut").path).code)
-    assert codes == [75, 75, 75, 75, 0]
+    monkeypatch.setattr("sandbox.worker.run_once", some_rollouts)
+    found = [sandbox(*words(agent, env), "--out", "cut").code]
+    while found[-1] == 75:
+        found.append(sandbox("resume", one_run(tmp_path / "cut").path).code)
+    assert found == codes
     assert fingerprint(one_run(tmp_path / "cut")) == expected
     assert all(len({step for step, _ in curve}) == len(curve) for curve in expected["points"].values())
 
