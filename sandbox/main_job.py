@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from sandbox import study as studies
 from sandbox import terminal
 from sandbox.analyses import _format, crossing, table
 from sandbox.config import Experiment, Study, build, load_experiment, override, to_dict
-from sandbox.errors import CorruptFile, NoResources, SandboxError, StudyIncomplete, UsageError
+from sandbox.errors import CorruptFile, Diverged, NoResources, SandboxError, StudyIncomplete, UsageError
 from sandbox.registry import load_plugin
 from sandbox.runs import Run, create, find_runs
 from sandbox.signals import stop_requests
@@ -95,7 +95,7 @@ def train(experiment_: Experiment, out: Path, output: str, dry_run: bool, comman
     """One run in this process, to its result."""
     folder = studies.folder_of(experiment_, out)
     if dry_run:
-        print_plan([experiment_], out, 1)
+        print_plan([experiment_], out, 1, output)
         return
     _check_worlds([experiment_])
     run = create(folder, to_dict(experiment_))
@@ -117,9 +117,16 @@ def _train_here(run: Run, experiment_: Experiment, command: str) -> None:
     ):
         try:
             run_once(run, progress=show, should_stop=should_stop, warn=terminal.note, command=command)
-        finally:
-            if run.status != "done":
-                terminal.note(f"to go on: sandbox resume {quoted(run.path)}")
+        except BaseException as error:
+            if not isinstance(error, Diverged | UsageError):  # which would only come again
+                terminal.note(f"{_kept(run)}; to go on: sandbox resume {quoted(run.path)}")
+            raise
+
+
+def _kept(run: Run) -> str:
+    """What a run that was cut goes on from."""
+    steps = [int(path.name.removeprefix("step-")) for path in run.checkpoints.glob("step-*")]
+    return f"kept: the checkpoint of step {max(steps):,}" if steps else "nothing was saved yet: it would begin again"
 
 
 def compare(study_: Study, out: Path, jobs: int | None, output: str, dry_run: bool, command: str) -> None:
@@ -128,7 +135,7 @@ def compare(study_: Study, out: Path, jobs: int | None, output: str, dry_run: bo
     Raises:
         StudyIncomplete: some runs failed; the table is printed all the same.
     """
-    todo = _run(study_, out, jobs, dry_run, command)
+    todo = _run(study_, out, jobs, output, dry_run, command)
     if todo is not None:
         _finish(study_.name, [job.run for job in todo], out, output)
         _complain(todo)
@@ -143,7 +150,7 @@ def labels(
         StudyIncomplete: some runs failed; the crossing is printed all the same.
         UsageError: these runs have none, as too many of them failed.
     """
-    todo = _run(study_, out, jobs, dry_run, command)
+    todo = _run(study_, out, jobs, output, dry_run, command)
     if todo is None:
         return
     runs = [job.run for job in todo]
@@ -158,19 +165,25 @@ def labels(
     _complain(todo)
 
 
-def _run(study_: Study, out: Path, jobs: int | None, dry_run: bool, command: str) -> list[Job] | None:
+def _run(study_: Study, out: Path, jobs: int | None, output: str, dry_run: bool, command: str) -> list[Job] | None:
     """Every run of the study, done or failed; None where nothing was to be done but to print the plan."""
-    if not dry_run:  # it imports what the workers need while this process checks what is asked for
-        studies.start_server([] if study_.world.kwargs else study_.envs)
     experiments = study_.experiments()
     workers = jobs or study_.jobs or studies.default_jobs()
     if dry_run:
-        print_plan(experiments, out, workers)
+        print_plan(experiments, out, workers, output)
         return None
-    _check_worlds(experiments)
+    missing = [one for one in experiments if _status(one, out) != "done"]
+    if missing:  # the server imports what the workers need while this process checks what is asked for
+        studies.start_server([] if study_.world.kwargs else study_.envs)
+        _check_worlds(missing)
     todo = studies.prepare(experiments, out)
     _execute(todo, workers, command, out)
     return todo
+
+
+def _status(one: Experiment, out: Path) -> str:
+    run = Run(studies.folder_of(one, out))
+    return run.status if run.config_file.exists() else "new"
 
 
 def _check_worlds(experiments: list[Experiment]) -> None:
@@ -219,7 +232,8 @@ def _complain(todo: list[Job]) -> None:
     ends = [(state, sum(job.state == state for job in todo)) for state in ("failed", "stopped")]
     told = " and ".join(f"{count} of {len(todo)} runs {state}" for state, count in ends if count)
     if told:
-        raise StudyIncomplete(f"{told}:\n{studies.retry_message(todo)}")
+        again = "The same command tries them again; error.log in a run's folder says more."
+        raise StudyIncomplete(f"{told}:\n{studies.retry_message(todo)}\n{again}")
 
 
 def _finish(name: str, runs: list[Run], out: Path, output: str) -> None:
@@ -253,11 +267,19 @@ def resume(path: Path, jobs: int | None, command: str) -> None:
         _train_here(run, experiment_, command)
         _write(table.rows([run]), [], "resume", "table")
         return
-    pairs = [studies.read_run(run.path) for run in found]
-    todo = [Job(run, one, "skipped" if run.status == "done" else "waiting") for run, one in pairs]
+    todo = [Job(run, one, "skipped" if run.status == "done" else "waiting") for run, one in _known(found)]
     _execute(todo, jobs or studies.default_jobs(), command, path)
     _finish("resume", found, path, "table")
     _complain(todo)
+
+
+def _known(found: list[Run]) -> Iterator[tuple[Run, Experiment]]:
+    """With their experiments; one of another version of the sandbox is named and left out."""
+    for run in found:
+        try:
+            yield studies.read_run(run.path)
+        except SandboxError as error:
+            terminal.note(f"warning: left out: {error}")
 
 
 def readable_runs(path: Path) -> list[Run]:
@@ -302,8 +324,11 @@ def evaluate(path: Path, episodes: int | None, seed: int | None, deterministic: 
             evaluation = evaluate_run(run, plan(asked), one.seed if seed is None else seed, terminal.note)
     except Exception as error:
         raise translate(error) from error
+    if run.status != "done":
+        terminal.note(f"warning: this run is not done: {_kept(run)}")
     row = {
         "agent": one.agent, "env": one.world.id, "episodes": len(evaluation.returns), "levels": evaluation.levels,
+        "deterministic": settings.deterministic, "seed": one.seed if seed is None else seed, "status": run.status,
         "return": evaluation.mean_return, "success": evaluation.success_rate,
     }  # fmt: skip
     if output == "json":
@@ -314,7 +339,8 @@ def evaluate(path: Path, episodes: int | None, seed: int | None, deterministic: 
     if output == "csv":
         print(to_csv([{name: "" if value is None else str(value) for name, value in row.items()}]), end="")
         return
-    print(to_text([{name: f"{v:.4g}" if isinstance(v, float) else str(v) for name, v in row.items()}]))
+    shown = {name: f"{v:.4g}" if isinstance(v, float) else "-" if v is None else str(v) for name, v in row.items()}
+    print(to_text([shown]))
 
 
 def report(path: Path, output: str) -> None:
@@ -322,36 +348,41 @@ def report(path: Path, output: str) -> None:
     if not path.is_dir():
         raise UsageError(f"{path} is no folder of runs")
     runs = readable_runs(path)
+    _write(table.rows(runs), table.claims(runs), path.resolve().name, output)
     try:
         folder = reporting.build(path, runs)
     except OSError as error:
         raise NoResources(f"cannot write the report below {path}: {error}") from error
-    _write(table.rows(runs), table.claims(runs), path.resolve().name, output)
     terminal.note(f"report: {folder}")
 
 
 # ---------------------------------------------------------------------- saying
 
 
-def print_plan(experiments: list[Experiment], out: Path, workers: int) -> None:
+def print_plan(experiments: list[Experiment], out: Path, workers: int, output: str) -> None:
     """What would run, where, and what it would cost at most."""
-    from sandbox.listing import to_text
-    from sandbox.plan import check_device, plan
+    from sandbox.listing import to_csv, to_text
+    from sandbox.plan import Plan, check_device, plan
 
+    plans: dict[tuple[str, str], Plan] = {}  # the same for every seed
     rows, total = [], 0
     for one in experiments:
-        resolved = plan(one)
+        key = one.agent, one.world.id
+        resolved = plans[key] = plans.get(key) or plan(one)
         check_device(one.device)
-        folder = studies.folder_of(one, out)
-        status = Run(folder).status if (folder / "config.json").exists() else "new"
-        steps = resolved.steps
+        status, steps = _status(one, out), resolved.steps
         total += steps if status != "done" else 0
         rows.append(
             {"agent": one.agent, "world": one.world.id, "seed": str(one.seed), "steps": f"{steps:,}",
-             "copies": str(resolved.copies), "encoder": resolved.encoder, "status": status, "folder": str(folder)}
+             "copies": str(resolved.copies), "encoder": resolved.encoder, "status": status,
+             "folder": str(studies.folder_of(one, out))}
         )  # fmt: skip
-    print(to_text(rows))
-    print(f"{len(rows)} runs, {workers} at a time; {total:,} environment steps are still to do, evaluations aside")
+    as_text = {"json": lambda: json.dumps(rows, indent=2), "csv": lambda: to_csv(rows).rstrip()}
+    print(as_text.get(output, lambda: to_text(rows))())
+    counted = f"{len(rows)} run{'s' if len(rows) > 1 else ''}, {workers} at a time"
+    (terminal.note if output in as_text else print)(
+        f"{counted}; {total:,} environment steps are still to do, evaluations and what unfinished runs have saved aside"
+    )
 
 
 def _write(rows: list[dict[str, Any]], claims: list[dict[str, Any]], name: str, output: str) -> None:

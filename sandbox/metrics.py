@@ -116,7 +116,10 @@ class JsonLines:
             CorruptFile: the file is shorter, or `offset` is not the end of a row: it is not the file it was.
         """
         if offset > self._end:
-            raise CorruptFile(f"{self.path} has {self._end} bytes of whole rows, {offset} were kept: rows are missing")
+            raise CorruptFile(
+                f"{self.path} has {self._end} bytes of whole rows, {offset} were kept: rows "
+                f"are missing; to make the run anew, delete {self.path.parent / 'checkpoints'}"
+            )
         if offset and os.pread(self._file, 1, offset - 1) != b"\n":
             raise CorruptFile(f"{self.path}: byte {offset} is not the end of a row: the file was changed")
         try:

@@ -69,7 +69,7 @@ class Plan:
     def steps(self) -> int:
         """Environment steps that the run takes, evaluations aside; a few more where labels do not fill all copies."""
         if self.trains:
-            return self.rollouts * self.per_rollout
+            return _told(self.spec) + self.rollouts * self.per_rollout
         part = self.spec.supervised
         return self.pretraining * self.per_rollout + (option(part, "labels") if part else 0)
 
@@ -94,15 +94,18 @@ def plan(experiment: Experiment) -> Plan:
     env = preflight.check_environment(world.id, world.kwargs)
     batched = vector.is_batched(world.id)
     copies = world.copies or (64 if batched else 8)
-    n_steps = experiment.learner.n_steps
-    if experiment.steps < copies * n_steps:  # a short try-out: a shorter rollout rather than none
-        n_steps = experiment.steps // copies
-        if n_steps < 2 and (spec.base.name == "ppo" or spec.get("objectives")):
+    told = _told(spec)
+    n_steps, left = experiment.learner.n_steps, experiment.steps - told
+    if left < copies * n_steps:  # a short try-out: a shorter rollout rather than none
+        n_steps = left // copies
+        if left >= 0 and n_steps < 2 and (spec.base.name == "ppo" or spec.get("objectives")):
+            fewer = f"; raise --steps or ask for fewer {_collected(spec)}" if told else ""
             raise UsageError(
-                f"{experiment.steps} steps are too few for {copies} copies; at least {2 * copies} are needed"
+                f"{experiment.steps:,} steps are too few for {copies} copies; at least {told + 2 * copies:,} are needed"
+                + fewer
             )
     _check_supervision(spec, env, experiment, batched)
-    rollouts = max(1, experiment.steps // (copies * max(n_steps, 1)))
+    rollouts = max(1, left // (copies * max(n_steps, 1)))
     limit = env.spec.max_episode_steps if env.spec and env.spec.max_episode_steps else UNKNOWN_LIMIT
     interval = BATCHED_INTERVAL if batched else math.ceil(EPISODES_BETWEEN * limit / max(n_steps, 1))
     resolved = Plan(
@@ -115,6 +118,16 @@ def plan(experiment: Experiment) -> Plan:
         f"{copies} copies x {n_steps} steps",
     )
     return resolved
+
+
+def _told(spec: AgentSpec) -> int:
+    """Steps that the labels, or frames, of a learner take before it learns from reward."""
+    part = spec.supervised if spec.base.name == "ppo" else None
+    return option(part, _collected(spec)) if part else 0
+
+
+def _collected(spec: AgentSpec) -> str:
+    return "frames" if asks(spec) == "nothing" else "labels"
 
 
 def _encoder_name(spec: AgentSpec, space: gym.Space) -> str:
@@ -185,24 +198,36 @@ def _check_phases(plan_: Plan) -> None:
     """Labels cost one step each, and so does experience without reward: refuse beforehand what cannot be done."""
     experiment, part, objective = plan_.experiment, plan_.spec.supervised, plan_.spec.get("objectives")
     if part is None:
+        _check_pretraining(plan_)
         return
     if objective is not None and option(objective, "mode") == "auxiliary":
         raise UsageError(
             f"{experiment.agent!r}: beside {part.name} an objective trains the encoder first, and then it is kept "
             f"({objective.name}:mode=frozen) or learns slowly on ({objective.name}:mode=finetune); say which"
         )
-    what = "frames" if asks(plan_.spec) == "nothing" else "labels"
+    what = _collected(plan_.spec)
     asked, before = option(part, what), plan_.pretraining * plan_.per_rollout
     if asked + before > experiment.steps:
         first = f" after {before:,} of pre-training (pretrain_steps)" if before else ""
         raise UsageError(
             f"{experiment.agent!r} takes {asked:,} environment steps to collect its {what}{first}, more than the "
             f"budget of {experiment.steps:,}; raise --steps or ask for fewer {what}"
+            + " or for less pre-training"
+            * bool(before)
         )
-    if plan_.trains and experiment.steps - asked < plan_.per_rollout:
+
+
+def _check_pretraining(plan_: Plan) -> None:
+    """Of a learner some rollout must see the reward: a rollout that begins in the pre-training does not."""
+    objective = plan_.spec.get("objectives")
+    if not plan_.trains or objective is None or option(objective, "mode") == "auxiliary":
+        return
+    blind = option(objective, "pretrain_steps")
+    if blind > (plan_.rollouts - 1) * plan_.per_rollout:
         raise UsageError(
-            f"{experiment.agent!r}: after {asked:,} steps for {what} fewer than one rollout of {plan_.per_rollout:,} "
-            f"are left of {experiment.steps:,}; raise --steps or ask for fewer {what}"
+            f"{plan_.experiment.agent!r}: {blind:,} steps of pre-training without reward leave no rollout of "
+            f"{plan_.per_rollout:,} steps of {plan_.experiment.steps:,}; lower {objective.name}:pretrain_steps or "
+            "raise --steps"
         )
 
 

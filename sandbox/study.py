@@ -158,7 +158,10 @@ def _why(run: Run, code: int | None) -> str:
         error = None
     if error:
         return str(error.get("message", ""))
-    return f"killed by {signal.Signals(-code).name}" if code and code < 0 else f"exit {code}"
+    if code is None or code >= 0:
+        return f"exit {code}"
+    often = ", as where memory runs out: fewer --jobs, or fewer copies" * (code == -signal.SIGKILL)
+    return f"killed by {signal.Signals(-code).name}{often}"
 
 
 def _stop(running: list[Job]) -> None:

@@ -44,7 +44,7 @@ def run_once(
             _check_versions(run, experiment.device, warn)
             with redirect_stdout(sys.stderr):  # an environment that prints must not spoil the data
                 execute(run, plan(experiment), progress=progress, should_stop=should_stop, warn=warn, command=command)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # an environment may call sys.exit
             told = translate(error)
             if told is not error:
                 told.__cause__ = error  # the log must show where it came from
@@ -55,12 +55,14 @@ def run_once(
             raise told from told.__cause__
 
 
-def translate(error: Exception) -> SandboxError:
+def translate(error: Exception | SystemExit) -> SandboxError:
     """The error as one that a user can act on."""
     if isinstance(error, SandboxError):
         return error
     if isinstance(error, EnvironmentFault):
         return EnvironmentFailed(f"the environment failed: {error}")
+    if isinstance(error, SystemExit):
+        return EnvironmentFailed(f"the environment ended the program (sys.exit({error.code!r}))")
     if isinstance(error, NonFinite):
         return Diverged(f"training diverged: {error}. The last good checkpoint is kept, if there was one; {error.mend}")
     if isinstance(error, Unfit):

@@ -141,7 +141,7 @@ class TwoHeads(ActorCriticPolicy):
         try:
             return super()._get_action_dist_from_latent(latent_pi)
         except ValueError as error:
-            raise NonFinite(f"the policy's action distribution diverged: {error}") from error
+            raise NonFinite("the policy's action distribution diverged: a parameter is not finite") from error
 
     def values(self, obs: Obs) -> Tensor:
         """[heads, M]"""

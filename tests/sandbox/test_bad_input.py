@@ -45,6 +45,8 @@ class Faulty(gym.Env):
         fault = self.fault if self.steps > self.after else "none"
         if fault == "raise":
             raise ZeroDivisionError("reactor")
+        if fault == "exit":
+            raise SystemExit(0)
         if fault == "four":
             return self.observe(), 0.0, False, {}
         return self.observe(), np.inf if fault == "reward" else 1.0, self.age >= 8, False, {}
@@ -238,14 +240,14 @@ def test_an_environment_that_breaks_its_contract_is_refused(
 
 @pytest.mark.parametrize(
     ("fault", "expected"),
-    [("raise", "reactor"), ("nans", "NaN"), ("shape", "wrong shape"), ("reward", "inf")],
+    [("raise", "reactor"), ("nans", "NaN"), ("shape", "wrong shape"), ("reward", "inf"), ("exit", "sys.exit(0)")],
 )
 def test_an_environment_that_fails_later_leaves_its_last_checkpoint(
     sandbox: Call, faulty: str, tmp_path: Path, small: list[str], fault: str, expected: str
 ) -> None:
     sets = [*small, "--set", f"world.kwargs.fault={fault}", "--set", "world.kwargs.after=50"]
     answer = sandbox("train", "ppo", "--env", faulty, "--steps", 1024, *sets, "--out", "out")
-    refused(answer, 3, expected, "sandbox resume")
+    refused(answer, 3, expected, "kept: the checkpoint of step 128; to go on: sandbox resume")
     run = one_run(tmp_path / "out")
     assert run.status == "failed"
     assert run.error is not None

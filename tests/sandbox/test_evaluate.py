@@ -183,6 +183,7 @@ def test_the_verb_plays_the_final_agent_again(sandbox: Call, small: list[str], t
     assert row["return"] == run.result["return"]["mean"]
     assert row["success"] == run.result["success"]["mean"]
     assert row["episodes"] == 4
+    assert (row["status"], row["seed"], row["deterministic"]) == ("done", 0, False)
     assert (
         json.loads(sandbox("evaluate", run.path, "--episodes", 7, "--seed", 9, "--format", "json").out)["episodes"] == 7
     )

@@ -48,6 +48,23 @@ def test_a_short_budget_makes_a_shorter_rollout_and_is_never_passed() -> None:
         plan(experiment(steps=127))
 
 
+def test_labels_are_taken_from_the_budget_before_its_rollouts_are_made() -> None:
+    decided = plan(experiment("ppo+bc:labels=4000", steps=20_000))
+    assert (decided.n_steps, decided.rollouts, decided.steps) == (128, 1, 4_000 + 8_192)
+    short = plan(experiment("ppo+bc:labels=100", steps=8_000))
+    assert (short.n_steps, short.rollouts) == ((8_000 - 100) // 64, 1)
+    assert short.steps <= 8_000
+
+
+@pytest.mark.parametrize("mode", ["frozen", "finetune"])
+def test_a_learner_that_would_never_see_the_reward_is_refused(mode: str) -> None:
+    with pytest.raises(UsageError, match="lower inverse:pretrain_steps or raise --steps"):
+        plan(experiment(f"ppo+inverse:mode={mode}"))  # 100,000 of 100,000 steps
+    with pytest.raises(UsageError, match="pretrain_steps"):
+        plan(experiment(f"ppo+inverse:mode={mode},pretrain_steps=2000", steps=4_000))  # its only rollout is blind
+    assert plan(experiment(f"ppo+inverse:mode={mode},pretrain_steps=8192", steps=2 * 8_192)).rollouts == 2
+
+
 def test_labels_beyond_the_budget_are_refused_before_one_is_collected() -> None:
     assert plan(experiment("bc:labels=1000", steps=1000)).spec.base.name == "bc"
     with pytest.raises(UsageError, match=r"1,000 environment steps.*budget of 999"):
