@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import TextIO
 
 from sandbox.errors import NoResources, SandboxError
+from sandbox.signals import ctrl_c_kept
 
 
 def main() -> None:
@@ -17,14 +18,15 @@ def main() -> None:
     from sandbox import layout
 
     _open_streams()
-    debug = "--debug" in sys.argv or bool(os.environ.get("SANDBOX_DEBUG"))
+    debug = "--debug" in sys.argv or os.environ.get("SANDBOX_DEBUG", "0") not in ("", "0")
     code = 0
     try:
-        layout.prepare_path()
-        layout.check_layout()
-        from sandbox.cli import app
+        with ctrl_c_kept():  # numba compiles before a run begins, too
+            layout.prepare_path()
+            layout.check_layout()
+            from sandbox.cli import app
 
-        app(standalone_mode=True)
+            app([word for word in sys.argv[1:] if word != "--debug"])  # so that it may stand after the verb
     except SystemExit as stop:
         code = _code(stop)
     except SandboxError as error:

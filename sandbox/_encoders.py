@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shlex
 from collections.abc import Callable
 from typing import Any
 
@@ -30,14 +31,29 @@ def trained(run: Run, plan_: Plan, of: Spaces, warn: Callable[[str], None]) -> n
     """
     if reason := lacks(plan_):
         raise UsageError(f"{run.path}: {reason}; give a run of another agent")
-    found = checkpoint.latest(run.checkpoints, warn)
-    if found is None:
-        raise UsageError(f"{run.path} has no checkpoint yet; `sandbox resume {run.path}` goes on with it")
+    weights = policy_weights(run, warn)
     encoder = untrained(plan_, of)
     prefix = "features_extractor."
-    weights = {name: value for name, value in found[1]["policy"].items() if name.startswith(prefix)}
-    encoder.load_state_dict({name.removeprefix(prefix): value for name, value in weights.items()})
+    own = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+    encoder.load_state_dict(own)
     return encoder
+
+
+def policy_weights(run: Run, warn: Callable[[str], object]) -> dict[str, Tensor]:
+    """The policy's, in the run's newest checkpoint.
+
+    Raises:
+        UsageError: there is none yet, or none any more.
+    """
+    found = checkpoint.latest(run.checkpoints, warn)
+    if found is not None:
+        return found[1]["policy"]
+    resume = f"`sandbox resume {shlex.quote(str(run.path))}`"
+    if run.status == "done":  # which is not resumed
+        raise UsageError(
+            f"{run.path} is done, and its checkpoints are gone; delete {run.result_file}, then {resume} makes it anew"
+        )
+    raise UsageError(f"{run.path} has no checkpoint yet; {resume} goes on with it")
 
 
 def lacks(plan_: Plan) -> str:

@@ -9,13 +9,16 @@ from typing import Annotated
 
 import typer
 
+from sandbox.errors import UsageError
+
 app = typer.Typer(
     name="sandbox",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
     help="Train agents that teach themselves, and compare them with supervised ones on one budget.\n\n"
-    "Start with `sandbox demo`. Exit codes: 0 done, 1 internal, 2 usage, 3 the environment failed, 4 diverged, "
+    "Start with: sandbox demo\n\nExit codes: 0 done, 1 internal, 2 usage, 3 the environment failed, 4 diverged, "
     "5 corrupt file, 6 some runs of a study failed, 7 resources, 75 stopped but resumable, 130 Ctrl-C.",
 )
 
@@ -40,24 +43,45 @@ class Kind(StrEnum):
     runs = "runs"
 
 
+FLAG = ""  # as metavar: else Typer's help shows <bool>, as if a flag took a value
 EnvIds = Annotated[list[str], typer.Option("--env", help="A world's id; repeat for several. Yours: module:Id-v0.")]
 Steps = Annotated[int, typer.Option("--steps", help="Cap on environment steps of a run, label collection included.")]
 Sets = Annotated[
     list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, e.g. learner.gamma=0.95. Repeatable.")
 ]
-Plugins = Annotated[list[Path], typer.Option("--plugin", help="A file with a bonus (or another part) of your own.")]
+Plugins = Annotated[
+    list[Path], typer.Option("--plugin", metavar="FILE", help="A file with a bonus (or another part) of your own.")
+]
 Expert = Annotated[
     Path | None, typer.Option("--expert", metavar="RUN", help="A finished run whose agent gives the action labels.")
 ]
 Out = Annotated[Path, typer.Option("--out", help="Folder for the runs.")]
 Output = Annotated[Format, typer.Option("--format", help="Form of the data on stdout.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would run and what it would cost, and stop.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", metavar=FLAG, help="Print what would run and what it would cost, and stop.")
+]
 Jobs = Annotated[int | None, typer.Option("--jobs", min=1, max=1024, help="Runs at a time; all cores by default.")]
 
 
+def _show_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(f"sandbox {version('dark-energy-sandbox')}")
+        raise typer.Exit
+
+
 @app.callback()
-def common(debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False) -> None:
-    """Options before the verb."""
+def common(
+    debug: Annotated[bool, typer.Option("--debug", metavar=FLAG, help="Show tracebacks.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", metavar=FLAG, is_eager=True, callback=_show_version, help="Show the version and stop."
+        ),
+    ] = False,
+) -> None:
+    """Options before the verb; `__main__` takes --debug out of the words, so that it may stand after it too."""
 
 
 @app.command()
@@ -71,7 +95,8 @@ def demo(
 ) -> None:
     """The main job on a hard-exploration task: self-taught against supervised agents, five seeds each.
 
-    Example: `sandbox demo --seeds 2`
+    Example:
+    sandbox demo --seeds 2
     """
     from sandbox import main_job
 
@@ -94,10 +119,12 @@ def train(
 ) -> None:
     """Train one agent in one world (or go on where an earlier run was cut).
 
-    Example: `sandbox train ppo+counts --env MiniGrid-DoorKey-8x8-v0 --steps 1000000`
+    Example:
+    sandbox train ppo+counts --env MiniGrid-DoorKey-8x8-v0 --steps 1000000
     """
     from sandbox import main_job
 
+    _check_one_world()
     experiment = main_job.experiment(agent, env, steps, seed, config, sets, plugins, expert)
     main_job.train(experiment, out, str(output), dry_run, _command())
 
@@ -118,7 +145,8 @@ def compare(
 ) -> None:
     """Compare agents in worlds over seeds, on one budget; runs that are done are kept, cut ones resumed.
 
-    Example: `sandbox compare ppo ppo+counts bc:labels=1000 --env MiniGrid-DoorKey-8x8-v0 --seeds 5`
+    Example:
+    sandbox compare ppo ppo+counts bc:labels=1000 --env MiniGrid-DoorKey-8x8-v0
     """
     from sandbox import main_job
 
@@ -155,11 +183,13 @@ def labels(
 ) -> None:
     """How many labels a supervised agent needs to do as well as one that was told none: the crossing, with a figure.
 
-    Example: `sandbox labels --env MiniGrid-MultiRoom-N4-S5-v0 --supervised bc --seeds 10`
+    Example:
+    sandbox labels --env MiniGrid-MultiRoom-N4-S5-v0 --supervised bc --seeds 10
     """
     from sandbox import main_job
     from sandbox.label_study import label_study
 
+    _check_one_world()
     study = label_study(env, supervised, self_taught, least, most, seeds, steps, sets, plugins, expert, level)
     main_job.labels(study, out, jobs, str(output), dry_run, _command(), level)
 
@@ -175,7 +205,8 @@ def batch(
 ) -> None:
     """Run the study that a file describes; only what is missing.
 
-    Example: `sandbox batch studies/demo.toml --jobs 2`
+    Example:
+    sandbox batch studies/demo.toml --jobs 2
     """
     from sandbox import main_job
     from sandbox.config import load_study
@@ -188,7 +219,8 @@ def batch(
 def resume(path: Annotated[Path, typer.Argument(help="A run, or a folder of runs.")], jobs: Jobs = None) -> None:
     """Go on with every run below PATH that was cut or failed.
 
-    Example: `sandbox resume runs/compare`
+    Example:
+    sandbox resume runs/compare
     """
     from sandbox import main_job
 
@@ -205,13 +237,14 @@ def evaluate(
         int | None, typer.Option("--seed", min=0, help="Of the evaluation; the run's own by default.")
     ] = None,
     deterministic: Annotated[
-        bool, typer.Option("--deterministic", help="The most likely action, not a sample.")
+        bool, typer.Option("--deterministic", metavar=FLAG, help="The most likely action, not a sample.")
     ] = False,
     output: Output = Format.table,
 ) -> None:
     """Play a run's final agent on unseen levels; the run itself is not changed.
 
-    Example: `sandbox evaluate runs/MiniGrid-DoorKey-8x8-v0/ppo+counts-1a2b3c4d/seed-0 --episodes 500`
+    Example:
+    sandbox evaluate runs/DeepSea-v0/ppo+counts-1a2b3c4d/seed-0 --episodes 500
     """
     from sandbox import main_job
 
@@ -225,7 +258,8 @@ def probe(
 ) -> None:
     """What a linear reader finds of the world's true state in what runs have learned, beside four controls.
 
-    Example: `sandbox probe runs/MiniGrid-DoorKey-8x8-v0/ppo+inverse-1a2b3c4d/seed-0`
+    Example:
+    sandbox probe runs/MiniGrid-DoorKey-8x8-v0/ppo+inverse-1a2b3c4d/seed-0
     """
     from sandbox import probe as probing
 
@@ -238,7 +272,8 @@ def diagnose(
 ) -> None:
     """Whether a run's representation is healthy, collapsing or collapsed, against its untrained encoder.
 
-    Example: `sandbox diagnose runs/MiniGrid-DoorKey-8x8-v0/ppo+inverse-1a2b3c4d/seed-0`
+    Example:
+    sandbox diagnose runs/MiniGrid-DoorKey-8x8-v0/ppo+inverse-1a2b3c4d/seed-0
     """
     from sandbox import diagnose as diagnosing
 
@@ -249,7 +284,8 @@ def diagnose(
 def report(path: Annotated[Path, typer.Argument(help="A folder of runs.")], output: Output = Format.table) -> None:
     """Make the tables, the figure and the claims of all runs below PATH again.
 
-    Example: `sandbox report runs/demo --format json`
+    Example:
+    sandbox report runs/demo --format json
     """
     from sandbox import main_job
 
@@ -265,7 +301,8 @@ def list_(
 ) -> None:
     """List agents, worlds, parts, or runs.
 
-    Example: `sandbox list worlds`
+    Example:
+    sandbox list worlds
     """
     from sandbox import listing
 
@@ -279,11 +316,18 @@ def tensorboard(
 ) -> None:
     """Show runs in TensorBoard (on this machine only).
 
-    Example: `sandbox tensorboard runs/demo`
+    Example:
+    sandbox tensorboard runs/demo
     """
     from sandbox import listing
 
     listing.tensorboard(path, port)
+
+
+def _check_one_world() -> None:
+    """Of an option that is given twice Typer takes the last and says nothing."""
+    if sum(word.partition("=")[0] == "--env" for word in sys.argv) > 1:
+        raise UsageError("--env is given more than once; this verb takes one world, `sandbox compare` takes several")
 
 
 def _command() -> str:

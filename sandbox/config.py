@@ -10,6 +10,7 @@ import hashlib
 import itertools
 import json
 import re
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -55,7 +56,7 @@ class World(WorldSettings):
 
 def _rising(points: tuple[tuple[int, float], ...]) -> tuple[tuple[int, float], ...]:
     if any(b <= a for (a, _), (b, _) in itertools.pairwise(points)):
-        raise ValueError("the steps of a schedule must rise")
+        raise ValueError("a schedule should have steps that rise")
     return points
 
 
@@ -200,9 +201,12 @@ def load_experiment(path: str | Path, overrides: Iterable[str] = ()) -> Experime
     """An experiment from a TOML file or a saved `config.json`, changed by `overrides` ("learner.gamma=0.9").
 
     Raises:
-        UsageError: unreadable, unknown key, wrong type, out of bounds (one message, a line for each problem).
+        UsageError: unreadable, a study, unknown key, wrong type, out of bounds (one message, a line for each problem).
     """
-    return build(Experiment, override(_read(Path(path)), overrides), str(path))
+    data = _read(Path(path))
+    if {"agents", "envs"} & set(data):
+        raise UsageError(f"{path} describes a study; `sandbox batch {shlex.quote(str(path))}` runs it")
+    return build(Experiment, override(data, overrides), str(path))
 
 
 def load_study(path: str | Path, overrides: Iterable[str] = ()) -> Study:
@@ -213,6 +217,11 @@ def load_study(path: str | Path, overrides: Iterable[str] = ()) -> Study:
         UsageError: as `load_experiment`.
     """
     data = _read(Path(path))
+    if {"agent", "world"} <= set(data) and "agents" not in data:
+        raise UsageError(
+            f"{path} describes one experiment; `sandbox train --config {shlex.quote(str(path))}` runs it "
+            "(a study has agents and envs)"
+        )
     if isinstance(data.get("plugins"), list):
         folder = Path(path).parent
         data["plugins"] = [str(folder / item) if isinstance(item, str) and item else item for item in data["plugins"]]

@@ -7,6 +7,7 @@ its own result and in no ledger but its own; its labels count as the oracle's do
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from agents import randomness
 from agents.learners._policy import MlpPolicy
 from agents.supervised import LabelledEnv
 from sandbox import checkpoint
+from sandbox._encoders import policy_weights
 from sandbox.config import ExpertRef, agent_of
 from sandbox.errors import CorruptFile, UsageError
 from sandbox.plan import Plan, plan, policy_kwargs
@@ -36,7 +38,8 @@ def refer(path: str | Path) -> ExpertRef:
     """
     run, experiment = read_run(Path(path).resolve())
     if run.status != "done":
-        raise UsageError(f"expert {path}: the run is not finished ({run.status}); `sandbox resume {path}` goes on")
+        resume = f"sandbox resume {shlex.quote(str(path))}"
+        raise UsageError(f"expert {path}: the run is not finished ({run.status}); `{resume}` goes on")
     if agent_of(experiment).base.kind == "reference":
         raise UsageError(
             f"expert {path}: {experiment.agent!r} has learned nothing; an expert is a trained run "
@@ -106,14 +109,11 @@ def load_policy(run: Run, plan_: Plan, of: Spaces, warn: Callable[[str], object]
     """The policy in the run's newest checkpoint.
 
     Raises:
-        UsageError: it has none yet.
+        UsageError: it has none.
     """
-    found = checkpoint.latest(run.checkpoints, warn)
-    if found is None:
-        raise UsageError(f"{run.path} has no checkpoint yet; `sandbox resume {run.path}` goes on with it")
+    weights = policy_weights(run, warn)
     policy = MlpPolicy(*of, lambda _progress: 1.0, **policy_kwargs(plan_))
-    weights = {k: v for k, v in found[1]["policy"].items() if not k.startswith("intrinsic_value_net")}
-    policy.load_state_dict(weights)
+    policy.load_state_dict({k: v for k, v in weights.items() if not k.startswith("intrinsic_value_net")})
     policy.set_training_mode(False)
     return policy
 
@@ -148,5 +148,8 @@ def _sha256(run: Run) -> str:
     """Of the configuration and the newest checkpoint's manifest, which vouches for its files."""
     newest = max(run.checkpoints.glob("step-*"), default=None)
     if newest is None or not (newest / checkpoint.MANIFEST).is_file():
-        raise CorruptFile(f"the expert {run.path} has no checkpoint; run it again, or name another run")
+        raise CorruptFile(
+            f"the expert {run.path} has no checkpoint; name another run, or delete {run.result_file}: then "
+            f"`sandbox resume {shlex.quote(str(run.path))}` makes it anew"
+        )
     return hashlib.sha256(run.config_file.read_bytes() + (newest / checkpoint.MANIFEST).read_bytes()).hexdigest()

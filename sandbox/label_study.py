@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from envs import vector
+from sandbox import preflight
 from sandbox.analyses.crossing import MIN_COUNTS
 from sandbox.config import Study, build, override
 from sandbox.errors import UsageError
@@ -30,11 +32,12 @@ def label_study(
 ) -> Study:
     """random, oracle, the self-taught arms, and the supervised ones at every power of two between `least` and `most`.
 
-    A self-taught arm with a supervised part learns from labels in the end: it is taken at each of these too.
+    The oracle is left out where the world offers none. A self-taught arm with a supervised part learns from labels in
+    the end: it is taken at each of these too.
 
     Raises:
         UsageError: fewer than three powers of two, a supervised arm that is told nothing, an arm that is not right, or
-            neither a `level` nor an arm without labels that is to be reached.
+            neither a `level` nor an arm without labels that is to be reached, or nothing in the world to compare by.
     """
     counts = [2**k for k in range(1, 24) if least <= 2**k <= most]
     if len(counts) < MIN_COUNTS:
@@ -53,7 +56,22 @@ def label_study(
     agents = ["random", "oracle", *dict.fromkeys(arms)]
     data: dict[str, Any] = {"name": "labels", "agents": agents, "envs": [env], "seeds": seeds, "steps": steps}
     data |= {"plugins": [str(path) for path in plugins]} | ({"expert": str(expert)} if expert is not None else {})
-    return build(Study, override(data, sets), "the command line")
+    made = build(Study, override(data, sets), "the command line")
+    if _offers_oracle(env, made.world.kwargs):
+        return made
+    return made.model_copy(update={"agents": [agent for agent in made.agents if agent != "oracle"]})
+
+
+def _offers_oracle(env: str, kwargs: dict[str, Any]) -> bool:
+    """Without one the arms are compared by success; refuse at once, and not after all runs, where there is none."""
+    if vector.offers_oracle(env, preflight.check_environment(env, kwargs)):
+        return True
+    if not preflight.tells_success(env, kwargs):
+        raise UsageError(
+            f"{env!r} offers neither an oracle, which the score needs, nor info['is_success']: there is nothing to "
+            "compare by; `sandbox compare` shows the returns"
+        )
+    return False
 
 
 def with_labels(spec: AgentSpec, counts: Iterable[int]) -> list[str]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +19,11 @@ if TYPE_CHECKING:  # what a list of parts does not need is imported where it is 
     from sandbox.runs import Run
 
 Row = dict[str, str]
+
+WITHOUT_ORACLE = ("MiniGrid-Playground-v0",)  # of the worlds that are stepped in batches
+MINIGRID = "Minigrid's own task, stepped in compiled batches."
+HOST = "127.0.0.1"  # TensorBoard is for this machine only
+FIRST_PORT, PORTS = 6006, 100  # TensorBoard's own, and how many more are tried
 
 
 def show(kind: str, root: Path, plugins: list[Path], output: str) -> None:
@@ -41,12 +48,19 @@ def part_rows(kind: str) -> list[Row]:
 
 
 def world_rows() -> list[Row]:
-    """name and summary of each world; of Minigrid's ids that are not batched, why they are not."""
-    rows = [{"name": name, "summary": summary} for name, summary in registry.worlds()]
+    """name of each world, whether it offers an oracle and labels, and a summary; of what cannot be run, why."""
+    rows = [_world_row(name, summary) for name, summary in registry.worlds()]
     file = layout.ROOT / "envs" / "minigrid" / "__init__.py"
     for why, names in registry.literal(file, "NOT_BATCHED", {}).items():
-        rows += [{"name": name, "summary": f"Stepped by Minigrid itself: {why}."} for name in names]
+        rows += [{"name": name, "oracle": "no", "labels": "no", "summary": f"cannot be run: {why}"} for name in names]
     return rows
+
+
+def _world_row(name: str, summary: str) -> Row:
+    """All that are stepped in batches offer labels; `envs.vector.offers_oracle`, which is heavy, knows of oracles."""
+    oracle = "no" if name in WITHOUT_ORACLE else "yes"
+    shown = MINIGRID if name.startswith("MiniGrid-") else summary
+    return {"name": name, "oracle": oracle, "labels": "yes", "summary": shown}
 
 
 def run_rows(root: Path) -> list[Row]:
@@ -91,12 +105,20 @@ def to_csv(rows: list[Row]) -> str:
     return out.getvalue()
 
 
+def free_port() -> int:
+    """The first that nobody listens at: TensorBoard would look for one itself, but say too late which."""
+    for port in range(FIRST_PORT, FIRST_PORT + PORTS):
+        with suppress(OSError), socket.create_server((HOST, port)):
+            return port
+    raise NoResources(f"the ports {FIRST_PORT} to {FIRST_PORT + PORTS - 1} are all in use; name another by --port")
+
+
 def tensorboard(path: Path, port: int | None) -> None:
     """Run TensorBoard on `path` until Ctrl-C; bound to this machine."""
     if not path.is_dir():
         raise UsageError(f"{path} is no folder; give the folder of the runs (--out)")
-    chosen, at = ["--port", str(port)] if port else [], port or 6006
-    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(path), "--host", "127.0.0.1", *chosen]
+    at = port or free_port()
+    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(path), "--host", HOST, "--port", str(at)]
     print(f"TensorBoard on {path}; from another machine: ssh -L {at}:localhost:{at} <this machine>", file=sys.stderr)
     try:
         code = subprocess.run(command, check=False).returncode

@@ -68,11 +68,18 @@ def explain(error: ValidationError, data: Any, model: type[BaseModel], most: int
         elif item["type"] == "json_invalid":  # what `is_plain` accepts fails here only by its depth
             text = "nested too deeply"
         else:
-            text = item["msg"].partition(" should ")[2] or item["msg"]
+            text = _expected(item["type"], item["msg"])
             given[_dotted(place)] = value
         problems.setdefault(_dotted(place), []).append(text)
     lines = [_problem(place, texts, given) for place, texts in problems.items()]
     return lines[:most] + ([f"... and {len(lines) - most} more"] if len(lines) > most else [])
+
+
+def _expected(kind: str, message: str) -> str:
+    """What goes on after "should"."""
+    if kind == "bool_type":
+        return "be true or false"  # as TOML has it: what was given may be Python's True
+    return message.partition(" should ")[2] or message.removeprefix("Value error, ")
 
 
 def _problem(place: str, texts: list[str], given: dict[str, Any]) -> str:
@@ -104,6 +111,7 @@ def _known_keys(place: Sequence[int | str], model: type[BaseModel]) -> str:
         here = here if isinstance(step, int) else _submodel(here.model_fields[step].annotation) or here
     elsewhere = {path.rpartition(".")[2]: path for path in _paths(model)}
     near = [] if key in elsewhere else get_close_matches(clip(key), here.model_fields)
+    near = [_dotted([*place[:-1], name]) for name in near]
     near = near or [elsewhere[leaf] for leaf in get_close_matches(clip(key), elsewhere, n=1)]
     hint = f" Did you mean {' or '.join(near)}?" if near else ""
     return f"{hint} Known here: {', '.join(here.model_fields) or 'no key'}."

@@ -13,6 +13,7 @@ import numpy as np
 from gymnasium import spaces
 
 from envs import vector
+from envs.minigrid import NOT_BATCHED
 from sandbox.config import Experiment
 from sandbox.errors import EnvironmentFailed, NoResources, UsageError, did_you_mean
 
@@ -23,14 +24,18 @@ ACTIONS = (spaces.Discrete, spaces.Box, spaces.MultiDiscrete, spaces.MultiBinary
 
 def make_checked(env_id: str, kwargs: dict[str, Any]) -> gym.Env:
     """One copy of the environment, or a UsageError that says what is wrong with the name or the arguments."""
+    for why, ids in NOT_BATCHED.items():
+        if vector.plain_id(env_id) in ids:
+            raise UsageError(f"environment {env_id!r} cannot be run: {why}; `sandbox list worlds` shows what can")
     try:
         return vector.single(env_id, **kwargs)
     except gym.error.DependencyNotInstalled as error:
         raise UsageError(f"environment {env_id!r} needs a package that is not installed: {error}") from error
     except gym.error.Error as error:
         known = [*vector.own_ids(), *gym.registry]
+        why = str(error).partition(" Did you mean")[0].rstrip(".")  # of all ids, ours too, the nearest are named here
         raise UsageError(
-            f"unknown environment {env_id!r}: {error}.{did_you_mean(env_id, known)} `sandbox list worlds` shows ours; "
+            f"unknown environment {env_id!r}: {why}.{did_you_mean(env_id, known)} `sandbox list worlds` shows ours; "
             "your own is named module:Id-v0, with module.py in the current folder"
         ) from error
     except ModuleNotFoundError as error:
@@ -48,6 +53,16 @@ def check_environment(env_id: str, kwargs: dict[str, Any]) -> gym.Env:
     """Make one copy and play a few random steps against its declared spaces. Returns the copy (closed)."""
     with redirect_stdout(sys.stderr):  # an environment that prints must not spoil the data
         return _checked(env_id, kwargs)
+
+
+def tells_success(env_id: str, kwargs: dict[str, Any]) -> bool:
+    """Does one copy say at its steps whether an episode succeeded? Of an environment that is checked."""
+    with redirect_stdout(sys.stderr):
+        env = make_checked(env_id, kwargs)
+        env.reset(seed=0)
+        info = env.step(env.action_space.sample())[4]
+        env.close()
+    return "is_success" in info
 
 
 def _checked(env_id: str, kwargs: dict[str, Any]) -> gym.Env:

@@ -77,7 +77,8 @@ def kind_of(name: str) -> str:
     """
     homes = _homes(name)
     if not homes:
-        raise UsageError(f"unknown part {short(name)}." + choices(name, all_names()))
+        own = " One of your own is named by --plugin FILE (in a study's file: plugins)."
+        raise UsageError(f"unknown part {short(name)}." + choices(name, all_names()) + own)
     if len(homes) > 1:
         listed = ", ".join(f"{where} ({kind})" for kind, where in homes)
         raise UsageError(f"the name {name!r} is taken more than once: {listed}. Names must be unique across kinds.")

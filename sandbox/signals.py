@@ -38,6 +38,21 @@ def stop_requests(
             with suppress(RuntimeError):  # the signal came while the same stream was being written
                 notify("stopping at the next safe point (Ctrl-C again stops at once) ...")
 
+    wanted = [signal.SIGTERM, signal.SIGHUP]
+    previous = {number: signal.signal(number, handle) for number in wanted}
+    previous[signal.SIGINT] = signal.signal(signal.SIGINT, signal.SIG_IGN if ignore_ctrl_c else handle)
+    try:
+        with ctrl_c_kept():
+            yield lambda: request[0] if request else None
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def ctrl_c_kept() -> Iterator[None]:
+    """A Ctrl-C that came where nothing can be raised comes again."""
+
     def swallowed(what: Any) -> None:
         """Callbacks from C (numba's compiler has one) and destructors cannot raise: Python drops what they raise."""
         if issubclass(what.exc_type, KeyboardInterrupt):
@@ -45,13 +60,8 @@ def stop_requests(
         else:
             hook(what)
 
-    wanted = [signal.SIGTERM, signal.SIGHUP]
-    previous = {number: signal.signal(number, handle) for number in wanted}
-    previous[signal.SIGINT] = signal.signal(signal.SIGINT, signal.SIG_IGN if ignore_ctrl_c else handle)
     hook, sys.unraisablehook = sys.unraisablehook, swallowed
     try:
-        yield lambda: request[0] if request else None
+        yield
     finally:
         sys.unraisablehook = hook
-        for number, handler in previous.items():
-            signal.signal(number, handler)

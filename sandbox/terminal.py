@@ -79,7 +79,9 @@ def _table(jobs: list[Job], seconds: float, plain: bool) -> Table:
     groups: dict[tuple[str, str], list[Job]] = {}
     for job in jobs:
         groups.setdefault((job.experiment.agent, job.experiment.world.id), []).append(job)
-    for (agent, world), group in groups.items():
+    # the running first: of a table longer than the terminal its end is not seen
+    rows = sorted(groups.items(), key=lambda row: all(job.state != "running" for job in row[1]))
+    for (agent, world), group in rows:
         marks = "".join(job.state[0] if plain else MARKS[job.state] for job in group)
         now = [_now(job) for job in group if job.state == "running"]
         table.add_row(Text(agent), Text(world), Text(marks), Text("; ".join(now)))

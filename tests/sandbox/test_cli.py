@@ -7,6 +7,8 @@ import io
 import json
 import os
 import re
+import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from sandbox import listing
 
 Call = Callable[..., Any]
 VERBS = ["demo", "train", "compare", "labels", "batch", "resume", "evaluate", "probe", "diagnose"]
@@ -41,7 +45,24 @@ def test_help_and_lists_import_nothing_heavy(tmp_path: Path, words: list[str]) -
 def test_every_help_has_an_example_of_its_verb(sandbox: Call, verb: str) -> None:
     answer = sandbox(verb, "--help")
     assert answer.code == 0
-    assert f"sandbox {verb}" in " ".join(answer.out.split("Example")[1].split())
+    example = answer.out.split("Example:")[1].strip().splitlines()
+    assert example[0].startswith(f"sandbox {verb}") and not example[1].strip()  # one line, to be copied
+    assert "`" not in answer.out
+    assert sandbox(verb, "-h").out == answer.out
+
+
+@pytest.mark.parametrize(
+    ("words", "flag"), [(["compare"], "--dry-run"), (["evaluate"], "--deterministic"), ([], "--debug")]
+)
+def test_a_flag_is_not_shown_with_a_value(sandbox: Call, words: list[str], flag: str) -> None:
+    (line,) = [line for line in sandbox(*words, "--help").out.splitlines() if flag in line]
+    assert "<bool>" not in line
+
+
+def test_the_version_is_told(sandbox: Call) -> None:
+    answer = sandbox("--version")
+    assert (answer.code, answer.err) == (0, "")
+    assert re.fullmatch(r"sandbox [0-9.]+\n", answer.out)
 
 
 def test_the_first_help_names_every_verb(sandbox: Call) -> None:
@@ -76,6 +97,21 @@ def test_a_list_says_the_same_in_each_form(sandbox: Call, kind: str) -> None:
     table = sandbox("list", kind)
     assert table.err == ""
     assert [line.split()[0] for line in table.out.splitlines()] == ["NAME", *(row["name"] for row in rows)]
+
+
+def test_the_list_of_worlds_says_what_a_world_offers(sandbox: Call) -> None:
+    from envs import vector
+
+    rows = {row["name"]: row for row in json.loads(sandbox("list", "worlds", "--format", "json").out)}
+    for name, row in rows.items():
+        if "WFC" in name:
+            assert (row["oracle"], row["labels"]) == ("no", "no") and "cannot be run" in row["summary"]
+            continue
+        env = vector.single(name)
+        assert row["oracle"] == ("yes" if vector.offers_oracle(name, env) else "no"), name
+        assert row["labels"] == ("yes" if vector.is_batched(name) else "no"), name
+        env.close()
+    assert rows["MiniGrid-Playground-v0"]["oracle"] == "no"
 
 
 def test_runs_are_listed_with_their_status(sandbox: Call, small: list[str]) -> None:
@@ -258,11 +294,75 @@ def test_a_full_stdout_is_told(start: Call) -> None:
     assert "Traceback" not in err
 
 
-def test_debug_shows_the_traceback(sandbox: Call) -> None:
-    answer = sandbox("--debug", "train", "ppo", "--env", "DeepSee-v0")
+@pytest.mark.parametrize("place", [0, 2, 4])
+def test_debug_shows_the_traceback_wherever_it_stands(sandbox: Call, place: int) -> None:
+    words = ["train", "ppo+novelt", "--env", "DeepSea-v0"]
+    answer = sandbox(*words[:place], "--debug", *words[place:])
     assert answer.code == 2
     assert "Traceback" in answer.err
-    assert answer.err.splitlines()[-1].startswith("error: unknown environment")
+    assert answer.err.splitlines()[-1].startswith("error: agent")
+
+
+@pytest.mark.parametrize(("value", "shown"), [("1", True), ("0", False), ("", False)])
+def test_the_variable_for_tracebacks_can_be_off(
+    sandbox: Call, monkeypatch: pytest.MonkeyPatch, value: str, shown: bool
+) -> None:
+    monkeypatch.setenv("SANDBOX_DEBUG", value)
+    answer = sandbox("train", "ppo+novelt", "--env", "DeepSea-v0")
+    assert answer.code == 2
+    assert ("Traceback" in answer.err) == shown
+
+
+@pytest.mark.parametrize("words", [["train", "ppo"], ["labels"]])
+def test_a_verb_for_one_world_refuses_two(sandbox: Call, words: list[str]) -> None:
+    answer = sandbox(*words, "--env", "DeepSea-v0", "--env=DiscoMaze-v0", "--dry-run")
+    assert (answer.code, answer.out) == (2, "")
+    assert "--env is given more than once" in answer.err and "sandbox compare" in answer.err
+
+
+def test_a_world_that_cannot_be_run_is_refused_with_the_reason(sandbox: Call) -> None:
+    answer = sandbox("train", "ppo", "--env", "MiniGrid-WFC-MazeSimple-v0", "--dry-run")
+    assert (answer.code, answer.out) == (2, "")
+    assert "cannot be run: its levels cannot be drawn" in answer.err and "pip install" not in answer.err
+
+
+def test_an_unknown_world_gets_one_suggestion(sandbox: Call) -> None:
+    answer = sandbox("train", "ppo", "--env", "CartPol-v1", "--dry-run")
+    assert answer.code == 2
+    assert answer.err.count("Did you mean") == 1 and "Did you mean CartPole-v1" in answer.err
+    assert ".." not in answer.err
+
+
+def test_a_run_that_is_done_and_has_no_checkpoint_is_made_anew(sandbox: Call, tmp_path: Path, small: list[str]) -> None:
+    assert sandbox("train", "ppo", "--env", "DeepSea-v0", "--steps", 512, *small, "--out", "my runs").code == 0
+    (result,) = (tmp_path / "my runs").rglob("result.json")
+    shutil.rmtree(result.parent / "checkpoints")
+    for verb in ("evaluate", "diagnose"):
+        answer = sandbox(verb, result.parent)
+        assert answer.code == 2
+        assert f"delete {result}, then `sandbox resume '{result.parent}'` makes it anew" in answer.err
+    result.unlink()
+    assert f"`sandbox resume '{result.parent}'` goes on with it" in sandbox("evaluate", result.parent).err
+    assert sandbox("resume", result.parent).code == 0
+    assert sandbox("evaluate", result.parent).code == 0
+
+
+def test_tensorboard_is_told_a_port_that_is_free(
+    sandbox: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[list[str]] = []
+
+    def run(command: list[str], **_options: Any) -> subprocess.CompletedProcess[str]:
+        ran.append(command)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(listing.subprocess, "run", run)
+    with socket.create_server((listing.HOST, 0)) as taken:
+        monkeypatch.setattr(listing, "FIRST_PORT", taken.getsockname()[1])
+        answer = sandbox("tensorboard", ".")
+    assert answer.code == 0, answer.err
+    port = int(ran[0][ran[0].index("--port") + 1])
+    assert port > listing.FIRST_PORT and f"ssh -L {port}:localhost:{port}" in answer.err
 
 
 def test_a_folder_that_shadows_ours_is_refused(tmp_path: Path, start: Call) -> None:

@@ -139,12 +139,23 @@ def test_a_keyword_of_a_world_keeps_its_type() -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ({"learner": {"gama": 1}}, r"here: learner.gama: unknown key. Did you mean gamma\? Known here: n_steps, "),
+        (
+            {"learner": {"gama": 1}},
+            r"here: learner.gama: unknown key. Did you mean learner.gamma\? Known here: n_steps, ",
+        ),
         ({"gamma": 1}, r"here: gamma: unknown key. Did you mean learner.gamma\?"),
         ({"learner": {"steps": 3}}, r"here: learner.steps: unknown key. Did you mean steps\?"),
         ({"world": {"copies": "many"}}, 'here: world.copies: is "many", should be a valid integer'),
         ({"learner": {"gamma": 2}}, "here: learner.gamma: is 2, should be less than or equal to 1"),
-        ({"world": {"kwargs": {"a": [1]}}}, r"world.kwargs.a: is \[1\], should be a valid boolean or a valid integer"),
+        ({"world": {"kwargs": {"a": [1]}}}, r"world.kwargs.a: is \[1\], should be true or false or a valid integer"),
+        (
+            {"learner": {"intrinsic_episodic": "True"}},
+            'learner.intrinsic_episodic: is "True", should be true or false$',
+        ),
+        (
+            {"learner": {"intrinsic_weight": [[5, 1.0], [3, 0.0]]}},
+            r"is \[\[5, 1.0\], \[3, 0.0\]\], should be a valid number or have steps that rise$",
+        ),
         ({"seeds": [0, "x"]}, r'seeds\[1\]: is "x", should be a valid integer'),
         ({"learner": 3}, "here: learner: is 3, should be an object"),
     ],
@@ -202,6 +213,15 @@ def test_an_unreadable_file_says_where_and_why(tmp_path: Path, name: str, text: 
         with pytest.raises(UsageError, match=message) as caught:
             load(path)
         assert str(path) in str(caught.value)
+
+
+def test_a_file_for_another_verb_says_which(tmp_path: Path) -> None:
+    one = write(tmp_path / "my one.toml", 'agent = "ppo"\nsteps = 10\n[world]\nid = "A-v0"\n')
+    study = write(tmp_path / "my study.toml", 'agents = ["ppo"]\nenvs = ["A-v0"]\nsteps = 10\n')
+    with pytest.raises(UsageError, match=f"describes one experiment; `sandbox train --config '{one}'` runs it"):
+        load_study(one)
+    with pytest.raises(UsageError, match=f"describes a study; `sandbox batch '{study}'` runs it"):
+        load_experiment(study)
 
 
 def test_what_is_no_regular_file_is_refused(tmp_path: Path) -> None:

@@ -314,6 +314,20 @@ def test_a_seed_that_occurs_twice_names_no_winner() -> None:
     assert text.endswith("no winner named, ppo has a seed twice (settings differ)")
 
 
+def test_unfinished_runs_and_several_settings_are_seen_in_the_rows(tmp_path: Path) -> None:
+    other = FakeRun("ppo", 7, 0.5, steps=2000)
+    runs = [*supervised(), *arm("ppo", 0.5), FakeRun("ppo", 8, None, status="stopped"), other]
+    (world,) = crossing.worlds(runs)
+    row = next(row for row in crossing.rows(world) if row["agent"] == "ppo")
+    assert (row["runs"], row["unfinished"], row["low"], row["high"]) == (6, 1, None, None)
+    assert row["notes"] == "no interval, not the same steps"
+    assert next(cells for cells in crossing.cells(world) if cells["agent"] == "ppo")["runs"] == "6/7"
+    assert world.levels[0].low is None
+    path = crossing.analyse(runs, tmp_path)
+    assert path is not None
+    assert "\nppo: no interval, not the same steps.\n" in path.read_text()
+
+
 def test_failed_runs_and_unlike_settings_are_told() -> None:
     other = [FakeRun("ppo", k, 0.5 + k / 100, {"rewards": 1}, steps=2000) for k in range(5)]
     (text,) = said([*supervised(), *other, FakeRun("ppo", 9, None, status="failed", steps=2000)])
@@ -446,7 +460,7 @@ def test_a_dry_run_runs_nothing(sandbox: Callable[..., Any], tmp_path: Path) -> 
         (["--env", "DeepSea-v0", "--min-labels", "64", "--max-labels", "32"], "--min-labels 32 --max-labels 8192"),
         (["--env", "DeepSea-v0", "--min-labels", "33", "--max-labels", "200"], "there are 2"),
         (["--env", "DeepSae-v0"], "Did you mean"),
-        (["--env", "CartPole-v1"], "those that have one: DeepSea-v0"),
+        (["--env", "CartPole-v1"], "neither an oracle, which the score needs, nor info['is_success']"),
         (["--env", "DeepSea-v0", "--supervised", "ppo"], "sandbox list supervised"),
         (["--env", "DeepSea-v0", "--supervised", "dager"], "unknown part"),
         (["--env", "DeepSea-v0", "--level", "2"], "less than or equal to 1"),
@@ -476,3 +490,38 @@ def test_a_bonus_of_ones_own_and_a_trained_expert_take_part() -> None:
     study = label_study("DeepSea-v0", ["bc"], ["ppo+my_bonus"], 32, 128, 1, 1000, [], [plugin], expert)
     assert "ppo+my_bonus" in study.agents
     assert (study.plugins, study.expert) == ([str(plugin)], str(expert))
+
+
+OWN = """
+import gymnasium as gym, numpy as np
+from gymnasium import spaces
+
+class Own(gym.Env):
+    observation_space = spaces.Box(-1, 1, (3,), np.float32)
+    action_space = spaces.Discrete(2)
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros(3, np.float32), {}
+    def step(self, action):
+        return np.zeros(3, np.float32), 1.0, True, False, {"is_success": bool(action)}
+
+gym.register("NoOracle-v0", entry_point=Own)
+"""
+
+
+def test_an_expert_labels_in_a_world_without_an_oracle(
+    sandbox: Callable[..., Any], tmp_path: Path, small: list[str]
+) -> None:
+    (tmp_path / "own_world.py").write_text(OWN)
+    world = ["--env", "own_world:NoOracle-v0", "--steps", "512", *small]
+    assert sandbox("train", "ppo", *world, "--out", "my runs").code == 0
+    (result,) = (tmp_path / "my runs").rglob("result.json")
+    words = ["labels", *world, "--max-labels", "128", "--self-taught", "ppo", "--seeds", "1", "--dry-run"]
+    answer = sandbox(*words, "--expert", result.parent)
+    assert answer.code == 0, answer.err
+    agents = {line.split()[0] for line in answer.out.splitlines() if "NoOracle" in line}
+    assert agents == {"random", "ppo", "bc:labels=32", "bc:labels=64", "bc:labels=128"}
+    assert "needs an oracle" in sandbox(*words).err
+    result.unlink()
+    answer = sandbox(*words, "--expert", result.parent)
+    assert answer.code == 2 and f"`sandbox resume '{result.parent}'` goes on" in answer.err

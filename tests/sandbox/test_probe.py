@@ -272,7 +272,7 @@ def test_what_cannot_be_measured_is_said_in_one_line(
         path.rename(tmp_path / path.name)
     answer = sandbox(verb, cut)
     assert answer.code == 2
-    assert "has no checkpoint yet; `sandbox resume" in answer.err
+    assert "are gone; delete" in answer.err
     assert "Traceback" not in answer.err
 
 

@@ -348,6 +348,7 @@ def test_validated_options_are_what_the_constructor_takes() -> None:
         ("p" * 1001, "1 to 1000 printable"),
         ("ppo\n", "printable"),
         ("ppo+nws", "unknown part \"nws\".*Did you mean news.*Known:.*wide"),
+        ("ppo+my_bonus", r"Known:.*wide\. One of your own is named by --plugin FILE"),
         ("PPO", "no part's name"),
         ("ppo+", "no part's name"),
         ("news", "exactly one base.*found: none"),

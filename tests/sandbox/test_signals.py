@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from sandbox import __main__, cli
 from sandbox.errors import Interrupted, Stopped
 from sandbox.runs import find_runs
 from sandbox.signals import stop_requests
@@ -77,6 +79,25 @@ def test_a_second_ctrl_c_in_a_callback_from_c_is_not_lost(capfd: pytest.CaptureF
         with pytest.raises(KeyboardInterrupt):
             time.sleep(30)
     assert capfd.readouterr().err == ""
+
+
+def test_a_ctrl_c_in_a_callback_from_c_ends_the_command_before_a_run_too(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    callback = ctypes.CFUNCTYPE(None)(lambda: send(signal.SIGINT))
+
+    def app(_words: list[str]) -> None:
+        callback()
+        time.sleep(3)
+
+    monkeypatch.setattr(cli, "app", app)
+    monkeypatch.setattr(sys, "argv", ["sandbox"])
+    before = sys.unraisablehook
+    with pytest.raises(SystemExit) as stop:
+        __main__.main()
+    assert stop.value.code == 130
+    assert capfd.readouterr().err == "stopped by Ctrl-C; what was saved stays\n"
+    assert sys.unraisablehook is before
 
 
 def test_a_worker_leaves_ctrl_c_to_the_study() -> None:

@@ -54,6 +54,14 @@ def test_the_table_has_a_mark_for_each_seed_and_the_latest_numbers(tmp_path: Pat
     assert "50% success 0.50" in text  # the half-written last line is not read
 
 
+def test_what_is_running_comes_first_as_the_end_of_a_long_table_is_not_seen(tmp_path: Path) -> None:
+    jobs = [job(tmp_path, agent=f"ppo{i}", state="running" if i == 30 else "waiting") for i in range(40)]
+    out = io.StringIO()
+    Console(file=out, width=100).print(terminal._table(jobs, 0.0, False))
+    shown = [line.split()[0] for line in out.getvalue().splitlines()[2:]]
+    assert shown == [f"ppo{i}" for i in [30, *range(30), *range(31, 40)]]
+
+
 def test_agents_are_shown_as_they_are_and_not_as_markup(tmp_path: Path) -> None:
     out = io.StringIO()
     Console(file=out, width=100).print(terminal._table([job(tmp_path, agent="ppo+[red]mine[/red]")], 0.0, False))
