@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
+from sandbox import printing, terminal
 from sandbox import report as reporting
 from sandbox import study as studies
-from sandbox import terminal
-from sandbox.analyses import _format, crossing, table
+from sandbox.analyses import crossing, table
 from sandbox.config import Experiment, Study, build, load_experiment, override, to_dict
 from sandbox.errors import CorruptFile, Diverged, NoResources, SandboxError, StudyIncomplete, UsageError
 from sandbox.registry import load_plugin
@@ -95,14 +94,14 @@ def train(experiment_: Experiment, out: Path, output: str, dry_run: bool, comman
     """One run in this process, to its result."""
     folder = studies.folder_of(experiment_, out)
     if dry_run:
-        print_plan([experiment_], out, 1, output)
+        printing.show_plan([experiment_], out, 1, output)
         return
     _check_worlds([experiment_])
     run = create(folder, to_dict(experiment_))
     _train_here(run, experiment_, command)
     rows = table.rows([run])
-    _write(rows, [], "train", output)
-    _next_lines(out, [f"sandbox evaluate {quoted(folder)}"])
+    printing.write(rows, [], "train", output)
+    printing.next_lines([f"sandbox evaluate {printing.quoted(folder)}"])
 
 
 def _train_here(run: Run, experiment_: Experiment, command: str) -> None:
@@ -119,14 +118,8 @@ def _train_here(run: Run, experiment_: Experiment, command: str) -> None:
             run_once(run, progress=show, should_stop=should_stop, warn=terminal.note, command=command)
         except BaseException as error:
             if not isinstance(error, Diverged | UsageError):  # which would only come again
-                terminal.note(f"{_kept(run)}; to go on: sandbox resume {quoted(run.path)}")
+                terminal.note(f"{printing.kept(run)}; to go on: sandbox resume {printing.quoted(run.path)}")
             raise
-
-
-def _kept(run: Run) -> str:
-    """What a run that was cut goes on from."""
-    steps = [int(path.name.removeprefix("step-")) for path in run.checkpoints.glob("step-*")]
-    return f"kept: the checkpoint of step {max(steps):,}" if steps else "nothing was saved yet: it would begin again"
 
 
 def compare(study_: Study, out: Path, jobs: int | None, output: str, dry_run: bool, command: str) -> None:
@@ -158,10 +151,10 @@ def labels(
     if path is None:
         _complain(todo)
         raise UsageError(f"{out}: no crossing: a label-free learner, or --level, and the score or success are needed")
-    _write_crossing(crossing.worlds(runs, level), output)
+    printing.write_crossing(crossing.worlds(runs, level), output)
     _report_folder(out)
     terminal.note(f"\ncrossing: {path.with_suffix('.png')}")
-    _next_lines(out, [f"cat {quoted(path)}", f"sandbox report {quoted(out)}"])
+    printing.next_lines([f"cat {printing.quoted(path)}", f"sandbox report {printing.quoted(out)}"])
     _complain(todo)
 
 
@@ -170,20 +163,15 @@ def _run(study_: Study, out: Path, jobs: int | None, output: str, dry_run: bool,
     experiments = study_.experiments()
     workers = jobs or study_.jobs or studies.default_jobs()
     if dry_run:
-        print_plan(experiments, out, workers, output)
+        printing.show_plan(experiments, out, workers, output)
         return None
-    missing = [one for one in experiments if _status(one, out) != "done"]
+    missing = [one for one in experiments if printing.status(one, out) != "done"]
     if missing:  # the server imports what the workers need while this process checks what is asked for
         studies.start_server([] if study_.world.kwargs else study_.envs)
         _check_worlds(missing)
     todo = studies.prepare(experiments, out)
     _execute(todo, workers, command, out)
     return todo
-
-
-def _status(one: Experiment, out: Path) -> str:
-    run = Run(studies.folder_of(one, out))
-    return run.status if run.config_file.exists() else "new"
 
 
 def _check_worlds(experiments: list[Experiment]) -> None:
@@ -209,7 +197,7 @@ def _execute(todo: list[Job], workers: int, command: str, out: Path) -> None:
             studies.execute(todo, workers, watch=watch, should_stop=should_stop, command=command)
     except BaseException:
         if any(job.state != "done" for job in todo):
-            terminal.note(f"to go on: the same command again, or sandbox resume {quoted(out)}")
+            terminal.note(f"to go on: the same command again, or sandbox resume {printing.quoted(out)}")
         raise
     finally:
         _tell_warnings([job.run for job in todo if job.state != "skipped"])
@@ -239,13 +227,13 @@ def _complain(todo: list[Job]) -> None:
 def _finish(name: str, runs: list[Run], out: Path, output: str) -> None:
     rows, claims = table.rows(runs), table.claims(runs)
     folder = _report_folder(out)
-    _write(rows, claims, name, output)
+    printing.write(rows, claims, name, output)
     if folder is not None:
-        lines = [f"cat {quoted(folder)}/report.md", f"sandbox tensorboard {quoted(out)}"]
+        lines = [f"cat {printing.quoted(folder)}/report.md", f"sandbox tensorboard {printing.quoted(out)}"]
         curves = folder / "curves.png"
         if curves.exists():
             terminal.note(f"\nlearning curves: {curves}")
-        _next_lines(out, lines)
+        printing.next_lines(lines)
 
 
 def _report_folder(out: Path) -> Path | None:
@@ -265,7 +253,7 @@ def resume(path: Path, jobs: int | None, command: str) -> None:
     if len(found) == 1:
         run, experiment_ = studies.read_run(found[0].path)
         _train_here(run, experiment_, command)
-        _write(table.rows([run]), [], "resume", "table")
+        printing.write(table.rows([run]), [], "resume", "table")
         return
     todo = [Job(run, one, "skipped" if run.status == "done" else "waiting") for run, one in _known(found)]
     _execute(todo, jobs or studies.default_jobs(), command, path)
@@ -325,7 +313,7 @@ def evaluate(path: Path, episodes: int | None, seed: int | None, deterministic: 
     except Exception as error:
         raise translate(error) from error
     if run.status != "done":
-        terminal.note(f"warning: this run is not done: {_kept(run)}")
+        terminal.note(f"warning: this run is not done: {printing.kept(run)}")
     row = {
         "agent": one.agent, "env": one.world.id, "episodes": len(evaluation.returns), "levels": evaluation.levels,
         "deterministic": settings.deterministic, "seed": one.seed if seed is None else seed, "status": run.status,
@@ -348,80 +336,9 @@ def report(path: Path, output: str) -> None:
     if not path.is_dir():
         raise UsageError(f"{path} is no folder of runs")
     runs = readable_runs(path)
-    _write(table.rows(runs), table.claims(runs), path.resolve().name, output)
+    printing.write(table.rows(runs), table.claims(runs), path.resolve().name, output)
     try:
         folder = reporting.build(path, runs)
     except OSError as error:
         raise NoResources(f"cannot write the report below {path}: {error}") from error
     terminal.note(f"report: {folder}")
-
-
-# ---------------------------------------------------------------------- saying
-
-
-def print_plan(experiments: list[Experiment], out: Path, workers: int, output: str) -> None:
-    """What would run, where, and what it would cost at most."""
-    from sandbox.listing import to_csv, to_text
-    from sandbox.plan import Plan, check_device, plan
-
-    plans: dict[tuple[str, str], Plan] = {}  # the same for every seed
-    rows, total = [], 0
-    for one in experiments:
-        key = one.agent, one.world.id
-        resolved = plans[key] = plans.get(key) or plan(one)
-        check_device(one.device)
-        status, steps = _status(one, out), resolved.steps
-        total += steps if status != "done" else 0
-        rows.append(
-            {"agent": one.agent, "world": one.world.id, "seed": str(one.seed), "steps": f"{steps:,}",
-             "copies": str(resolved.copies), "encoder": resolved.encoder, "status": status,
-             "folder": str(studies.folder_of(one, out))}
-        )  # fmt: skip
-    as_text = {"json": lambda: json.dumps(rows, indent=2), "csv": lambda: to_csv(rows).rstrip()}
-    print(as_text.get(output, lambda: to_text(rows))())
-    counted = f"{len(rows)} run{'s' if len(rows) > 1 else ''}, {workers} at a time"
-    (terminal.note if output in as_text else print)(
-        f"{counted}; {total:,} environment steps are still to do, evaluations and what unfinished runs have saved aside"
-    )
-
-
-def _write(rows: list[dict[str, Any]], claims: list[dict[str, Any]], name: str, output: str) -> None:
-    if output == "json":
-        print(reporting.to_json(name, rows, claims))
-    elif output == "csv":
-        print(reporting.to_csv(rows), end="")
-    else:
-        from rich.console import Console
-
-        terminal_out = Console(highlight=False)
-        if not terminal_out.is_terminal:
-            terminal_out = Console(highlight=False, width=120)
-        reporting.render_table(rows, terminal_out, claims)
-    sys.stdout.flush()
-
-
-def _write_crossing(found: list[crossing.World], output: str) -> None:
-    """The rows as a table or CSV, the n* as sentences below the table; as JSON all that crossing.json holds."""
-    if output == "json":
-        print(json.dumps(crossing.to_json(found), indent=2, allow_nan=False))
-        return
-    from sandbox.listing import to_csv, to_text
-
-    for world in found:
-        if output == "csv":
-            print(to_csv([crossing.flat(row) for row in crossing.rows(world)]), end="")
-        else:
-            print(to_text(crossing.cells(world)) + "\n")
-            print("\n".join(_format.plain(text) for text in crossing.sentences(world)))
-    sys.stdout.flush()
-
-
-def quoted(path: Path) -> str:
-    """As a shell takes it."""
-    return shlex.quote(str(path))
-
-
-def _next_lines(out: Path, lines: list[str]) -> None:
-    terminal.note("\nnext:")
-    for line in lines:
-        terminal.note(f"  {line}")
