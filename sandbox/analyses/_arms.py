@@ -1,7 +1,8 @@
 """Runs grouped into arms: the finished seeds of one agent in one environment, which every analysis compares.
 
 Failed and unfinished runs give no numbers but are counted, so that an arm cannot look better by losing its bad seeds
-unseen.
+unseen. Copies of a run (one configuration, one seed) are one run. Runs of several settings are no replicates of each
+other: such an arm has numbers but no interval.
 """
 
 from __future__ import annotations
@@ -9,16 +10,21 @@ from __future__ import annotations
 import json
 import math
 import re
+import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
+from sandbox import statistics
 from sandbox.errors import CorruptFile
 
 RANDOM, ORACLE, PLAIN = "random", "oracle", "ppo"
+NUMBER = (int, float)
+ORDER = {"done": 0, "failed": 1}  # which of several copies counts: the one that has a result, else the one that failed
 
 
 class Run(Protocol):
@@ -46,16 +52,38 @@ class Snapshot:
     status: str
     result: dict[str, Any] | None
 
+    def entry(self, kind: type | tuple[type, ...], *keys: str) -> Any:
+        """An entry of the result: `entry(NUMBER, "cost", "cpu_seconds")`.
+
+        Raises:
+            CorruptFile: the result lacks it, or it is of another kind (a number must be finite).
+        """
+        found: Any = self.result
+        for key in keys:
+            if not isinstance(found, dict) or key not in found:
+                raise self._unusable(f"{'.'.join(keys)} is missing")
+            found = found[key]
+        if not isinstance(found, kind) or (isinstance(found, float) and not math.isfinite(found)):
+            raise self._unusable(f"{'.'.join(keys)} is {str(found)[:80]}")
+        return found
+
+    def _unusable(self, why: str) -> CorruptFile:
+        return CorruptFile(
+            f"{self.path / 'result.json'}: {why}, so this run cannot be compared. "
+            f"Delete that file: then `sandbox resume {shlex.quote(str(self.path))}` makes it anew."
+        )
+
 
 @dataclass(frozen=True)
 class Arm:
-    """One agent in one environment; `done` is ordered by seed."""
+    """One agent in one environment; `done` is ordered by seed, `copies` are runs left out as they occur twice."""
 
     env: str
     agent: str
     done: tuple[Snapshot, ...]
     failed: int
     unfinished: int
+    copies: int = 0
 
     @property
     def base(self) -> str:
@@ -68,37 +96,56 @@ class Arm:
         return self.base not in (RANDOM, ORACLE)
 
     @property
-    def results(self) -> list[dict[str, Any]]:
-        return [run.result for run in self.done if run.result is not None]
-
-    @property
     def seeds(self) -> list[int]:
         return [run.config["seed"] for run in self.done]
 
-    def setting(self, key: str) -> set[str]:
-        """The distinct values of one entry of the configuration, as JSON."""
-        return {json.dumps(run.config.get(key), sort_keys=True) for run in self.done}
+    @cached_property
+    def settings(self) -> dict[str, set[str]]:
+        """The distinct values of each entry of the configuration, as JSON; plugins and expert by their content."""
+        configs = [_content(run.config) for run in self.done]
+        keys = dict.fromkeys(key for config in configs for key in config)
+        return {key: {json.dumps(config.get(key), sort_keys=True) for config in configs} for key in keys}
+
+    @property
+    def mixed(self) -> list[str]:
+        """The settings in which its runs differ: with any, they are no replicates of each other."""
+        return [key for key, values in self.settings.items() if key != "seed" and len(values) > 1]
+
+    @property
+    def twice(self) -> bool:
+        """A seed occurs twice (in runs of several settings: copies are left out)."""
+        return len(set(self.seeds)) < len(self.seeds)
+
+    @property
+    def notes(self) -> list[str]:
+        """What must be read with its numbers."""
+        twice = "a seed twice, " if self.twice else ""
+        mixed = [f"no interval, {twice}not the same {', '.join(self.mixed)}"] if self.mixed else []
+        copies = f"{self.copies} {'copies of runs' if self.copies > 1 else 'copy of a run'} left out"
+        return [*mixed, copies] if self.copies else mixed
+
+    def interval(self, values: np.ndarray) -> statistics.Estimate:
+        """IQM of one number per run with its interval, without it where the runs are of several settings."""
+        found = statistics.interval(values)
+        return replace(found, low=None, high=None) if self.mixed else found
+
+    def entries(self, kind: type | tuple[type, ...], *keys: str) -> list[Any]:
+        """An entry of every result (see `Snapshot.entry`)."""
+        return [run.entry(kind, *keys) for run in self.done]
 
     def scores(self, metric: str) -> np.ndarray | None:
         """[runs] mean over the evaluation episodes of "success" or "return"; None without runs, or where one has none.
 
         Raises:
-            CorruptFile: if a result holds a number that is not finite.
+            CorruptFile: a result lacks it, or holds a number that is not finite.
         """
-        if not self.done or any(result[metric] is None for result in self.results):
+        if not self.done or None in self.entries((dict, type(None)), metric):
             return None
-        values = [result[metric]["mean"] for result in self.results]
-        for run, value in zip(self.done, values, strict=True):
-            if not math.isfinite(value):
-                raise CorruptFile(
-                    f"{run.path / 'result.json'}: {metric} is {value}, so this run cannot be compared. "
-                    "Delete the run's folder and run the study again."
-                )
-        return np.array(values, np.float64)
+        return np.array(self.entries(NUMBER, metric, "mean"), np.float64)
 
     def labels(self, kind: str) -> float:
         """Mean number per run of labels of one kind; 0 without runs."""
-        return float(np.mean([result["labels"][kind] for result in self.results])) if self.done else 0.0
+        return float(np.mean(self.entries(NUMBER, "labels", kind))) if self.done else 0.0
 
     @property
     def supervised(self) -> bool:
@@ -115,13 +162,16 @@ def snapshot(run: Run) -> Snapshot:
 
 
 def arms(runs: Sequence[Run]) -> list[Arm]:
-    """One arm per (env, agent): environments by name; in each the random floor, the learners by name, the oracle."""
+    """One arm per (env, agent): environments by name; in each the random floor, the learners by name, the oracle.
+
+    Numbers in a name count as numbers: "bc:labels=8" comes before "bc:labels=16".
+    """
     groups: dict[tuple[str, str], list[Snapshot]] = {}
     for run in map(snapshot, runs):
         groups.setdefault((env_name(run.config), run.config["agent"]), []).append(run)
     found = [_arm(env, agent, members) for (env, agent), members in groups.items()]
     rank = {RANDOM: 0, ORACLE: 2}
-    return sorted(found, key=lambda arm: (arm.env, rank.get(arm.base, 1), arm.agent))
+    return sorted(found, key=lambda arm: (natural(arm.env), rank.get(arm.base, 1), natural(arm.agent)))
 
 
 def by_env(runs: Sequence[Run]) -> dict[str, list[Arm]]:
@@ -138,8 +188,34 @@ def env_name(config: dict[str, Any]) -> str:
     return ":".join([world["id"], *(f"{key}={value}" for key, value in sorted(world.get("kwargs", {}).items()))])
 
 
+def natural(text: str) -> tuple[list[tuple[int, float, str]], str]:
+    """A sorting key under which the numbers in a text are in their order: 8, 16, and 1e-3, 0.01."""
+    parts = re.findall(r"(\d+(?:\.\d+)?(?:e[+-]?\d+)?)|(\D+)", text, re.ASCII)
+    return [(0, float(number), "") if number else (1, 0.0, other) for number, other in parts], text
+
+
 def _arm(env: str, agent: str, members: list[Snapshot]) -> Arm:
-    done = [run for run in members if run.status == "done" and run.result is not None]
-    done.sort(key=lambda run: (run.config["seed"], run.config["steps"], str(run.path)))
-    failed = sum(run.status == "failed" for run in members)
-    return Arm(env, agent, tuple(done), failed, len(members) - len(done) - failed)
+    kept = _once(members)
+    done = [run for run in kept if run.status == "done" and run.result is not None]
+    done.sort(key=lambda run: (run.config["seed"], _identity(run), str(run.path)))
+    failed = sum(run.status == "failed" for run in kept)
+    return Arm(env, agent, tuple(done), failed, len(kept) - len(done) - failed, len(members) - len(kept))
+
+
+def _once(members: Sequence[Snapshot]) -> list[Snapshot]:
+    """Each configuration once: a copy of a run is no further replicate."""
+    found: dict[str, Snapshot] = {}
+    for run in sorted(members, key=lambda run: (ORDER.get(run.status, 2), str(run.path))):
+        found.setdefault(_identity(run), run)
+    return list(found.values())
+
+
+def _identity(run: Snapshot) -> str:
+    return json.dumps(_content(run.config), sort_keys=True)
+
+
+def _content(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration with plugins and expert by what they hold (SHA-256), not by where they lie."""
+    plugins, expert = config.get("plugins") or [], config.get("expert")
+    names = {Path(plugin["path"]).stem: plugin["sha256"] for plugin in plugins}
+    return config | {"plugins": names, "expert": expert and expert["sha256"]}

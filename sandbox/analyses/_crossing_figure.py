@@ -78,7 +78,7 @@ def _curve(panel: Axes, world: World, curve: Curve, color: str, marker: str) -> 
     panel.plot(n, middle, color=color, linewidth=2)
     panel.fill_between(n, low, high, color=color, alpha=0.2, linewidth=0)
     for i, (arm, x) in enumerate(zip(curve.arms, curve.x, strict=True)):
-        found = statistics.interval(world.values(arm))  # type: ignore[arg-type]
+        found = arm.interval(world.values(arm))  # type: ignore[arg-type]
         bar = None
         if found.low is not None and found.high is not None:
             bar = np.maximum([[found.value - found.low], [found.high - found.value]], 0)

@@ -11,10 +11,11 @@ from typing import Any
 
 SUMMARY = ("iqm", "mean", "low", "high")
 COLUMNS = (
-    ("env",), ("agent",), ("runs",), ("failed",), ("steps",),
+    ("env",), ("agent",), ("runs",), ("failed",), ("unfinished",), ("steps",),
     *((metric, part) for metric in ("success", "return", "score") for part in (*SUMMARY, "median")),
     *(("labels", kind) for kind in ("actions", "states", "rewards", "terminations")),
     ("cpu_seconds",), ("seconds",), ("joules", "value"), ("joules", "source"), ("levels",), ("privileged",), ("seeds",),
+    ("notes",),
 )  # fmt: skip
 
 
@@ -61,8 +62,20 @@ def joules(cost: dict[str, Any] | None) -> str:
 
 
 def runs(row: dict[str, Any]) -> str:
-    """'10', or '8/10' where two of ten failed."""
-    return f"{row['runs']}/{row['runs'] + row['failed']}" if row["failed"] else str(row["runs"])
+    """'10', or '8/10' where two of ten failed or are not finished."""
+    planned = row["runs"] + row["failed"] + row["unfinished"]
+    return str(planned) if row["runs"] == planned else f"{row['runs']}/{planned}"
+
+
+def notes(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """What must be read with the rows, each with its arm; the world is named where there are several."""
+    several = len({row["env"] for row in rows}) > 1
+    return [f"{row['env']}, " * several + f"{row['agent']}: {row['notes']}" for row in rows if row["notes"]]
+
+
+def markdown_notes(rows: Sequence[dict[str, Any]]) -> str:
+    """The notes below a table, a paragraph each."""
+    return "".join(f"\n{escape(note)}.\n" for note in notes(rows))
 
 
 def markdown_table(header: Sequence[str], lines: Iterable[Sequence[object]], text_columns: int = 2) -> str:

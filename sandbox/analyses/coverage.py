@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from sandbox import statistics
-from sandbox.analyses._arms import Arm, Run, by_env
+from sandbox.analyses import _format
+from sandbox.analyses._arms import NUMBER, Arm, Run, Snapshot, by_env
 from sandbox.analyses._format import bracket, markdown_table, plain
 
 LEGEND = """\
@@ -20,15 +20,23 @@ LEGEND = """\
 episodes have one level; `entropy`: of all visits in training, 1 where every cell was visited equally often. IQM over
 seeds [95 % bootstrap interval]."""
 MAPS = 48  # panels of the picture at most
+PLACES = {  # in a result
+    "episode": ("coverage", "evaluation"),
+    "life": ("coverage", "training", "coverage"),
+    "entropy": ("coverage", "training", "entropy"),
+    "visits": ("coverage", "visits"),
+}
 
 
 def analyse(runs: Sequence[Run], folder: Path) -> Path:
     """Write coverage.md (and coverage.png where a world has a map) into `folder`; returns the former."""
-    arms = [(env, arm) for env, group in by_env(runs).items() for arm in group if _told(arm)]
+    found = [(env, arm) for env, group in by_env(runs).items() for arm in group if arm.done]
+    arms = [(env, arm) for env, arm in found if _told(arm)]
     path, picture = folder / "coverage.md", folder / "coverage.png"
-    maps = [(env, arm) for env, arm in arms if any("visits" in told for told in _told(arm))][:MAPS]
+    maps = [(env, arm) for env, arm in arms if _visits(arm)][:MAPS]
     picture.unlink(missing_ok=True)
-    text = _table(arms) if arms else "No world of these runs counts what was visited.\n"
+    nothing = "No world of these runs counts what was visited.\n" if found else "No run has finished.\n"
+    text = _table(arms) if arms else nothing
     if maps:
         _draw(maps, picture)
         text += "\n![visits in training](coverage.png)\n"
@@ -39,36 +47,49 @@ def analyse(runs: Sequence[Run], folder: Path) -> Path:
 def rows(arms: Sequence[tuple[str, Arm]]) -> list[dict[str, Any]]:
     """One for each environment and arm: interval of each number, None where no seed has it."""
     return [
-        {"env": env, "agent": arm.agent, "runs": len(_told(arm))}
-        | {name: _summary([_number(told, name) for told in _told(arm)]) for name in ("episode", "life", "entropy")}
+        {"env": env, "agent": arm.agent, "runs": len(_told(arm)), "failed": arm.failed, "unfinished": arm.unfinished}
+        | {"notes": "; ".join(arm.notes)}
+        | {name: _summary(arm, name) for name in ("episode", "life", "entropy")}
         for env, arm in arms
     ]
 
 
-def _told(arm: Arm) -> list[dict[str, Any]]:
-    """The finished seeds' coverage, as their results have it."""
-    found = [(run.result or {}).get("coverage") for run in arm.done]
-    return [told for told in found if told]
+def _told(arm: Arm) -> list[Snapshot]:
+    """The finished seeds whose results have a coverage."""
+    return [run for run in arm.done if run.result and run.result.get("coverage")]
 
 
-def _number(told: dict[str, Any], name: str) -> float | None:
-    if name == "episode":
-        return told["evaluation"]
-    return told.get("training", {}).get({"life": "coverage", "entropy": "entropy"}[name])
+def _visits(arm: Arm) -> list[np.ndarray]:
+    """Of every seed that has a map, how often each cell was visited in training."""
+    return [np.array(visits, float) for visits in _known(arm, list, "visits")]
 
 
-def _summary(values: Sequence[float | None]) -> dict[str, Any] | None:
-    known = [value for value in values if value is not None]
+def _known(arm: Arm, kind: type | tuple[type, ...], name: str) -> list[Any]:
+    """An entry of the seeds that have it: not all worlds count a life's coverage, nor do all agents train."""
+    return [run.entry(kind, *PLACES[name]) for run in _told(arm) if _has(run, name)]
+
+
+def _has(run: Snapshot, name: str) -> bool:
+    found: Any = run.result
+    for key in PLACES[name]:
+        found = found.get(key) if isinstance(found, dict) else None
+    return found is not None
+
+
+def _summary(arm: Arm, name: str) -> dict[str, Any] | None:
+    known = _known(arm, NUMBER, name)
     if not known:
         return None
-    found = statistics.interval(np.array(known))
+    found = arm.interval(np.array(known))
     return {"iqm": found.value, "low": found.low, "high": found.high}
 
 
 def _table(arms: Sequence[tuple[str, Arm]]) -> str:
     names = ("episode", "life", "entropy")
-    lines = [[row["env"], row["agent"], row["runs"], *(bracket(row[name]) for name in names)] for row in rows(arms)]
-    return markdown_table(["env", "agent", "runs", *names], lines) + f"\n{LEGEND}\n"
+    found = rows(arms)
+    lines = [[row["env"], row["agent"], _format.runs(row), *(bracket(row[name]) for name in names)] for row in found]
+    notes = _format.markdown_notes(found)
+    return markdown_table(["env", "agent", "runs", *names], lines) + f"\n{LEGEND}\n{notes}"
 
 
 def _draw(maps: Sequence[tuple[str, Arm]], path: Path) -> None:
@@ -85,7 +106,7 @@ def _draw(maps: Sequence[tuple[str, Arm]], path: Path) -> None:
         for panel in panels:
             panel.set_axis_off()
         for panel, (env, arm) in zip(panels, maps, strict=False):
-            visits = sum(np.array(told["visits"], float) for told in _told(arm) if "visits" in told)
+            visits = np.sum(_visits(arm), axis=0)
             panel.imshow(np.log10(np.where(visits > 0, visits, np.nan)), cmap="viridis", interpolation="nearest")
             panel.set_title(f"{plain(env)}\n{plain(arm.agent)}", fontsize=8)
         figure.savefig(path, metadata={"Software": None})

@@ -22,7 +22,7 @@ import numpy as np
 
 from sandbox import statistics
 from sandbox.analyses import _format, _label_curve
-from sandbox.analyses._arms import RANDOM, Arm, Run, by_env
+from sandbox.analyses._arms import NUMBER, RANDOM, Arm, Run, by_env
 from sandbox.analyses._label_curve import Array, Centre, Range
 from sandbox.analyses.table import LABELS, doubts, references, seed_twice, values_of
 from sandbox.registry import names
@@ -122,12 +122,13 @@ def rows(world: World) -> list[dict[str, Any]]:
     for arm in world.group:
         values = world.values(arm)
         if values is not None:
-            result = statistics.interval(values)
+            result = arm.interval(values)
             told = {kind: arm.labels(kind) for kind in LABELS}
             lines.append(
                 {"env": world.env, "arm": family(arm.agent), "agent": arm.agent, "n": _count(arm)}
-                | {"runs": len(values), "failed": arm.failed, "metric": world.metric, "labels": told}
-                | {"value": result.value, "low": result.low, "high": result.high}
+                | {"runs": len(values), "failed": arm.failed, "unfinished": arm.unfinished}
+                | {"metric": world.metric, "labels": told}
+                | {"value": result.value, "low": result.low, "high": result.high, "notes": "; ".join(arm.notes)}
             )
     return sorted(lines, key=lambda line: (order[line["arm"]], line["n"]))
 
@@ -185,7 +186,7 @@ def _world(env: str, group: Sequence[Arm], level: float | None) -> World:
     supervised = [curve for curve in curves if curve not in few]
     levels = [_level(bare, arm) for arm in done if arm.learns and not arm.supervised]
     if level is not None:
-        played = [result["evaluation"]["episodes"] for arm in done for result in arm.results]
+        played = [n for arm in done for n in arm.entries(NUMBER, "evaluation", "episodes")]
         y = _label_curve.stabilised(np.array(level), np.array(np.mean(played))) if known else level
         levels.append(Level(level, None, None, np.full(_label_curve.DRAWS, y)))
     return World(env, bare.metric, done, ends, tuple(supervised), tuple(few), tuple(levels))
@@ -208,7 +209,7 @@ def _curves(world: World) -> list[Curve]:
 
 
 def _level(world: World, arm: Arm) -> Level:
-    shown = statistics.interval(world.values(arm))  # type: ignore[arg-type]
+    shown = arm.interval(world.values(arm))  # type: ignore[arg-type]
     return Level(shown.value, shown.low, shown.high, _label_curve.levels(_centre(world, arm)), arm)
 
 
@@ -218,7 +219,7 @@ def _centre(world: World, arm: Arm) -> Centre:
     assert values is not None
     if world.metric != "success":
         return _label_curve.centre(values)
-    episodes = np.array([result["evaluation"]["episodes"] for result in arm.results], np.float64)
+    episodes = np.array(arm.entries(NUMBER, "evaluation", "episodes"), np.float64)
     return _label_curve.centre(_label_curve.stabilised(values, episodes), least=float((0.25 / episodes).mean()))
 
 
@@ -356,5 +357,6 @@ def _number(x: float) -> str:
 def _markdown(world: World) -> str:
     lines = cells(world)
     table = _format.markdown_table(list(lines[0]), [list(line.values()) for line in lines], text_columns=1)
+    table += _format.markdown_notes(rows(world))
     said = "".join(f"* {_format.escape(text)}\n" for text in sentences(world))
     return f"### {_format.escape(world.env)}\n\n{table}\n{said}"

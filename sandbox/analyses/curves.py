@@ -1,7 +1,8 @@
 """Learning curves: what an arm can do against how many environment steps it has used, one panel per environment.
 
 Each line is the IQM over finished seeds with its pointwise 95 % bootstrap interval (whole curves drawn again; none for
-one seed). Arms without a curve, and those that are told the actions, are dashed lines at their final value.
+one seed, nor for runs of several settings). Arms without a curve, and those that are told the actions, are dashed lines
+at their final value. A run whose metrics cannot be read is left out of its line, with a warning; the title counts them.
 
 Source: Agarwal et al. 2021 (sample-efficiency curves). Different here: seeds evaluated at different steps are joined by
 linear interpolation, only over the range that every seed covers, so that no seed drops out of a line half-way.
@@ -16,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sandbox import statistics
-from sandbox.analyses._arms import ORACLE, RANDOM, Arm, Run, by_env
+from sandbox import statistics, terminal
+from sandbox.analyses._arms import NUMBER, ORACLE, RANDOM, Arm, Run, arms, by_env
 from sandbox.analyses._format import plain
+from sandbox.errors import CorruptFile
 from sandbox.runs import read_rows
 
 if TYPE_CHECKING:
@@ -33,9 +35,13 @@ MAX_POINTS = 200
 Curve = tuple[np.ndarray, np.ndarray]  # steps [K], values [n_runs, K]
 
 
-def analyse(runs: Sequence[Run], folder: Path) -> Path:
-    """Write curves.png into `folder`; returns its path."""
-    return draw(runs, folder / "curves.png")
+def analyse(runs: Sequence[Run], folder: Path) -> Path | None:
+    """Write curves.png into `folder`; returns its path, None where no run has finished."""
+    path = folder / "curves.png"
+    if not any(arm.done for arm in arms(runs)):
+        path.unlink(missing_ok=True)
+        return None
+    return draw(runs, path)
 
 
 def draw(runs: Sequence[Run], path: Path) -> Path:
@@ -44,7 +50,7 @@ def draw(runs: Sequence[Run], path: Path) -> Path:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    envs = by_env(runs)
+    envs = {env: group for env, group in by_env(runs).items() if any(arm.done for arm in group)}
     columns = int(np.ceil(np.sqrt(max(len(envs), 1))))
     lines = max(-(-len(envs) // columns), 1)
     with matplotlib.rc_context({"font.size": 13, "text.parse_math": False}):  # a "$" in a name is only a "$"
@@ -65,8 +71,16 @@ def draw(runs: Sequence[Run], path: Path) -> Path:
 
 
 def curve(arm: Arm, metric: str) -> Curve | None:
-    """The arm's evaluations during training on one grid of steps; None where a seed has fewer than two of them."""
-    seeds = [_evaluations(run.path, KEYS[metric]) for run in arm.done]
+    """The arm's evaluations during training on one grid of steps; None where a seed has fewer than two of them.
+
+    A run whose metrics cannot be read is left out, with a warning: no number of the report depends on them.
+    """
+    seeds = []
+    for run in arm.done:
+        try:
+            seeds.append(_evaluations(run.path, KEYS[metric]))
+        except CorruptFile as error:
+            terminal.note(f"warning: left out of the curves: {error}")
     if not seeds or any(len(steps) < 2 for steps, _ in seeds):
         return None
     first, last = max(steps[0] for steps, _ in seeds), min(steps[-1] for steps, _ in seeds)
@@ -79,24 +93,39 @@ def curve(arm: Arm, metric: str) -> Curve | None:
 
 
 def _evaluations(folder: Path, key: str) -> tuple[np.ndarray, np.ndarray]:
-    """Steps [K] ascending, each once (its last value), and the values of `key` [K] of one run."""
-    found = {row["step"]: row[key] for row in read_rows(folder / "metrics.jsonl") if row.get(key) is not None}
+    """Steps [K] ascending, each once (its last value), and the values of `key` [K] of one run.
+
+    Raises:
+        CorruptFile: the file cannot be read, or a step or value in it is no number.
+    """
+    path = folder / "metrics.jsonl"
+    found = {}
+    for row in read_rows(path):
+        if row.get(key) is not None:
+            if not isinstance(row["step"], NUMBER) or not isinstance(row[key], NUMBER):
+                raise CorruptFile(f"{path}: {key} at step {row['step']} is {str(row[key])[:80]}")
+            found[row["step"]] = row[key]
     steps = sorted(found)
     return np.array(steps, np.float64), np.array([found[step] for step in steps], np.float64)
 
 
 def _panel(panel: Axes, env: str, group: Sequence[Arm], styles: dict[str, dict[str, Any]]) -> None:
-    from matplotlib.ticker import EngFormatter
-
-    metric = _metric(group)
+    metric, left_out = _metric(group), 0
     for arm in group:
         style, label = styles[plain(arm.agent)], plain(arm.agent)
         drawn = curve(arm, metric) if arm.learns and not arm.labels("actions") else None
         if drawn is not None:
-            _line(panel, drawn, label, style)
+            _line(panel, drawn, label, style, interval=not arm.mixed)
+            left_out += len(arm.done) - len(drawn[1])
         elif (final := arm.scores(metric)) is not None:
             panel.axhline(statistics.iqm(final), label=label, color=style["color"], linestyle="--", linewidth=2)
-    panel.set_title(f"{plain(env)} ({_n(group)})")
+    panel.set_title(f"{plain(env)} ({_n(group)}{f'; {left_out} without a curve' if left_out else ''})")
+    _dress(panel, metric)
+
+
+def _dress(panel: Axes, metric: str) -> None:
+    from matplotlib.ticker import EngFormatter
+
     panel.set_xlabel("environment steps")
     panel.set_ylabel(metric)
     panel.set_xlim(left=0)
@@ -106,11 +135,11 @@ def _panel(panel: Axes, env: str, group: Sequence[Arm], styles: dict[str, dict[s
     panel.grid(alpha=0.3)
 
 
-def _line(panel: Axes, drawn: Curve, label: str, style: dict[str, Any]) -> None:
+def _line(panel: Axes, drawn: Curve, label: str, style: dict[str, Any], interval: bool) -> None:
     steps, values = drawn
     middle, low, high = statistics.band(values)
     panel.plot(steps, middle, label=label, linewidth=2, markevery=max(len(steps) // 8, 1), **style)
-    if low is not None and high is not None:
+    if interval and low is not None and high is not None:
         panel.fill_between(steps, low, high, color=style["color"], alpha=0.2, linewidth=0)
 
 

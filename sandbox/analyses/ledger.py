@@ -12,7 +12,7 @@ from pathlib import Path
 from sandbox import energy
 from sandbox.analyses import _format
 from sandbox.analyses._arms import Run, arms
-from sandbox.analyses.table import LABELS, rows
+from sandbox.analyses.table import LABELS, costs, rows
 
 HEADER = (
     "env", "agent", "runs", "steps", "action labels", "state labels", "reward evaluations", "terminations seen",
@@ -43,12 +43,12 @@ def _lines(runs: Sequence[Run]) -> list[list[str]]:
 
 
 def _total(runs: Sequence[Run]) -> str:
-    costs = [result["cost"] for arm in arms(runs) for result in arm.results]
-    if not costs:
+    spent = [cost for arm in arms(runs) for cost in costs(arm)]
+    if not spent:
         return "No run has finished."
-    sources = sorted({cost["joules"]["source"] for cost in costs})
-    total = energy.add(*costs)
-    text = f"All {len(costs)} finished runs: {total['cpu_seconds']:.0f} CPU s, "
+    sources = sorted({cost["joules"]["source"] for cost in spent})
+    total = energy.add(*spent)
+    text = f"All {len(spent)} finished runs: {_format.count(total['cpu_seconds'])} CPU s, "
     text += f"joules {_format.joules(total['joules'])}, largest peak memory {total['peak_memory_mb']:.0f} MB. "
     text += f"Joules: {_format.escape('; '.join(sources))}."
     if any(source.startswith(energy.MEASURED) for source in sources):

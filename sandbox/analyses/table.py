@@ -6,11 +6,13 @@ Numbers are over seeds: IQM and mean with the 95 % bootstrap interval of the IQM
 
 Source: Agarwal et al. 2021 (statistics, see `sandbox.statistics`); the normalisation is Atari's human-normalised score
 with an oracle for the human. Different here: the score is null where a world has no oracle or one that is not above
-random (dividing by a difference below zero would turn the order around); both ends count as known exactly.
+random (dividing by a difference below zero would turn the order around); both ends count as known exactly. An arm
+whose runs differ in a setting has no interval, and a note says so.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
@@ -20,10 +22,11 @@ import numpy as np
 
 from sandbox import energy, statistics
 from sandbox.analyses import _format
-from sandbox.analyses._arms import ORACLE, PLAIN, RANDOM, Arm, Run, by_env
+from sandbox.analyses._arms import NUMBER, ORACLE, PLAIN, RANDOM, Arm, Run, by_env
 
 LABELS = ("actions", "states", "rewards", "terminations")
-SHARED = ("steps", "world", "learner", "evaluation", "device")  # what arms must have in common to be compared
+# What arms must have in common to be compared.
+SHARED = ("steps", "world", "learner", "evaluation", "device", "plugins", "expert")
 HEADER = (
     "env", "agent", "runs", "success", "return", "score", "steps", "labels", "rewards seen",
     "terminations seen", "CPU s", "joules",
@@ -43,8 +46,12 @@ def analyse(runs: Sequence[Run], folder: Path) -> Path:
 def rows(runs: Sequence[Run]) -> list[dict[str, Any]]:
     """One JSON-ready dict per (env, agent), in the order of `arms`.
 
-    "runs" counts finished runs, "failed" those that ended in an error; every other number is over the finished ones
-    and null without any: steps, labels, cpu_seconds, seconds (wall) and joules are means per run.
+    "runs" counts finished runs, "failed" those that ended in an error, "unfinished" all others; every other number is
+    over the finished ones and null without any: steps, labels, cpu_seconds, seconds (wall) and joules are means per
+    run. "notes" says why there is no interval, and how many copies of runs were left out.
+
+    Raises:
+        CorruptFile: a run's result lacks what the table needs.
     """
     envs = by_env(runs)
     return [_row(arm, references(envs[arm.env])) for arm in chain.from_iterable(envs.values())]
@@ -64,6 +71,7 @@ def markdown(lines: Sequence[dict[str, Any]], said: Sequence[dict[str, Any]]) ->
     """The table and, below it, the claims."""
     text = _format.markdown_table(HEADER, [_cells(line) for line in lines])
     text += "\nIQM over seeds [95 % bootstrap interval]; steps, labels (actions + states), costs: means per run.\n"
+    text += _format.markdown_notes(lines)
     if said:
         text += f"\nComparisons: {len(said)}, each with its own 95 % interval (no correction for their number).\n\n"
     return text + "".join(f"* {_format.escape(claim['env'] + ', ' + claim['text'])}\n" for claim in said)
@@ -81,35 +89,52 @@ def _cells(row: dict[str, Any]) -> list[str]:
 
 def _row(arm: Arm, ends: tuple[float, float] | None) -> dict[str, Any]:
     values = {metric: values_of(arm, metric, ends) for metric in ("success", "return", "score")}
-    results, n = arm.results, len(arm.done)
-    spent = energy.add_joules([result["cost"]["joules"] for result in results])
+    spent = costs(arm)
     return {
         "env": arm.env,
         "agent": arm.agent,
-        "runs": n,
+        "runs": len(arm.done),
         "failed": arm.failed,
-        "steps": _mean([result["steps"] for result in results]),
-        **{metric: _summary(scores) for metric, scores in values.items()},
-        "labels": {kind: arm.labels(kind) for kind in LABELS} if n else None,
-        "cpu_seconds": _mean([result["cost"]["cpu_seconds"] for result in results]),
-        "joules": {**spent, "value": None if spent["value"] is None else spent["value"] / n} if n else None,
+        "steps": _mean(arm.entries(NUMBER, "steps")),
+        **{metric: _summary(arm, scores) for metric, scores in values.items()},
+        "labels": {kind: arm.labels(kind) for kind in LABELS} if arm.done else None,
+        "cpu_seconds": _mean([cost["cpu_seconds"] for cost in spent]),
+        "joules": _joules(spent),
         "median": {metric: None if scores is None else float(np.median(scores)) for metric, scores in values.items()},
-        "seconds": _mean([result["cost"]["wall_seconds"] for result in results]),
-        "levels": "; ".join(sorted({str(result["evaluation"]["levels"]) for result in results})),
-        "privileged": sorted({name for result in results for name in result["privileged"]}),
+        "seconds": _mean([cost["wall_seconds"] for cost in spent]),
+        "levels": "; ".join(sorted(set(arm.entries(str, "evaluation", "levels")))),
+        "privileged": sorted({str(name) for told in arm.entries(list, "privileged") for name in told}),
         "seeds": arm.seeds,
         "unfinished": arm.unfinished,
+        "notes": "; ".join(arm.notes),
     }
+
+
+def costs(arm: Arm) -> list[dict[str, Any]]:
+    """[runs] of what a run cost, each entry checked; joules have a value of None where it is not known."""
+    found = {name: arm.entries(NUMBER, "cost", name) for name in ("cpu_seconds", "wall_seconds", "peak_memory_mb")}
+    joules = arm.entries((*NUMBER, type(None)), "cost", "joules", "value")
+    sources = arm.entries(str, "cost", "joules", "source")
+    found["joules"] = [{"value": x, "source": source} for x, source in zip(joules, sources, strict=True)]
+    return [dict(zip(found, parts, strict=True)) for parts in zip(*found.values(), strict=True)]
+
+
+def _joules(spent: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """Mean per run, with its source."""
+    if not spent:
+        return None
+    total = energy.add_joules([cost["joules"] for cost in spent])
+    return {**total, "value": None if total["value"] is None else total["value"] / len(spent)}
 
 
 def _mean(values: Sequence[float]) -> float | None:
     return float(np.mean(values)) if values else None
 
 
-def _summary(scores: np.ndarray | None) -> dict[str, float | None] | None:
+def _summary(arm: Arm, scores: np.ndarray | None) -> dict[str, float | None] | None:
     if scores is None:
         return None
-    result = statistics.interval(scores)
+    result = arm.interval(scores)
     return {"iqm": result.value, "mean": float(scores.mean()), "low": result.low, "high": result.high}
 
 
@@ -174,7 +199,7 @@ def _text(a: Arm, b: Arm, metric: str, result: statistics.Estimate, margin: floa
 
 def seed_twice(*group: Arm) -> str:
     """Which arm holds runs of several settings, so that it is no arm; "" if none does."""
-    found = [arm.agent for arm in group if len(set(arm.seeds)) < len(arm.seeds)]
+    found = [arm.agent for arm in group if arm.twice]
     return f"{found[0]} has a seed twice (settings differ)" if found else ""
 
 
@@ -183,9 +208,19 @@ def doubts(*group: Arm) -> list[str]:
     notes = [
         f"{arm.failed} failed run{'s' if arm.failed > 1 else ''} of {arm.agent} left out" for arm in group if arm.failed
     ]
-    unlike = [
-        key
-        for key in SHARED
-        if len({frozenset(arm.setting(key)) for arm in group}) > 1 or any(len(arm.setting(key)) > 1 for arm in group)
-    ]
+    mixed = dict.fromkeys(key for arm in group for key in arm.mixed)
+    unlike = [key for key in dict.fromkeys((*SHARED, *mixed)) if key in mixed or _apart(key, group)]
     return [*notes, f"not the same {', '.join(unlike)}"] if unlike else notes
+
+
+def _apart(key: str, group: Sequence[Arm]) -> bool:
+    """Whether a setting parts these arms.
+
+    A run names only the plugins that its agent uses, and the expert only where it takes action labels: to have none
+    parts no arms, two versions of one plugin do, and so do two experts (or one and the world's oracle).
+    """
+    if key == "plugins":
+        used = {part for arm in group for text in arm.settings.get(key, ()) for part in json.loads(text).items()}
+        return len(used) > len({name for name, _ in used})
+    asked = [arm for arm in group if key != "expert" or arm.labels("actions")]
+    return len({frozenset(arm.settings.get(key, ())) for arm in asked}) > 1

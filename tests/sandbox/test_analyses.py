@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from sandbox import statistics
-from sandbox.analyses import _format, curves, ledger, table
-from sandbox.analyses._arms import arms
+from sandbox.analyses import _format, coverage, curves, ledger, table
+from sandbox.analyses._arms import Snapshot, arms, snapshot
 from sandbox.errors import CorruptFile
 
 ESTIMATED = "estimated (10 W per busy core)"
@@ -37,18 +37,20 @@ class FakeRun:
     status: str = "done"
     kwargs: dict[str, Any] = field(default_factory=dict)
     path: Path = Path("missing")
+    settings: dict[str, Any] = field(default_factory=dict)
+    cpu: float = 2.0
 
     @property
     def config(self) -> dict[str, Any]:
         world = {"id": self.env, "kwargs": self.kwargs}
-        return {"agent": self.agent, "world": world, "steps": self.steps, "seed": self.seed}
+        return {"agent": self.agent, "world": world, "steps": self.steps, "seed": self.seed} | self.settings
 
     @property
     def result(self) -> dict[str, Any] | None:
         if self.status != "done":
             return None
         labels = {"actions": 0, "states": 0, "rewards": self.steps, "terminations": self.steps} | self.told
-        cost = {"cpu_seconds": 2.0 + self.seed, "wall_seconds": 3.0, "peak_memory_mb": 500 + self.seed}
+        cost = {"cpu_seconds": self.cpu + self.seed, "wall_seconds": 3.0, "peak_memory_mb": 500 + self.seed}
         return {
             "steps": self.steps,
             "evaluation": {"episodes": 10, "levels": "held-out (512)", "deterministic": False},
@@ -132,6 +134,11 @@ def test_failed_and_unfinished_runs_are_counted_not_averaged() -> None:
     row = row_of(runs, "ppo")
     assert (row["runs"], row["failed"], row["unfinished"]) == (2, 1, 1)
     assert row["return"]["mean"] == pytest.approx(0.6)
+    assert _format.runs(row) == "2/4"
+    (line,) = csv.DictReader(io.StringIO(_format.to_csv([row])))
+    assert (line["runs"], line["failed"], line["unfinished"]) == ("2", "1", "1")
+    assert _format.runs(row_of([*runs[:2], runs[3]], "ppo")) == "2/3"
+    assert _format.runs(row_of(runs[:2], "ppo")) == "2"
     nothing = row_of([FakeRun("ppo", status="failed")], "ppo")
     assert (nothing["runs"], nothing["failed"], nothing["return"], nothing["joules"]) == (0, 1, None, None)
 
@@ -146,10 +153,138 @@ def test_floor_first_ceiling_last() -> None:
     assert [arm.agent for arm in arms(runs)] == ["random", "bc", "ppo", "ppo+rnd", "oracle"]
 
 
+def test_numbers_in_a_name_are_in_their_order() -> None:
+    agents = ["bc:labels=8", "bc:labels=16", "bc:labels=32", "bc:lr=1e-3", "bc:lr=0.05", "bc:lr=0.1", "bc:lr=2"]
+    runs = [FakeRun(agent) for agent in sorted(agents)]
+    assert [row["agent"] for row in table.rows(runs)] == agents
+    assert list(curves._styles([arms(runs)])) == agents
+    worlds = [FakeRun("ppo", kwargs={"size": size}) for size in (10, 8)]
+    assert [row["env"] for row in table.rows(worlds)] == ["World-v0:size=8", "World-v0:size=10"]
+
+
 def test_a_result_that_is_not_finite_is_named() -> None:
     runs = [FakeRun("ppo", value=float("inf"), path=Path("some/run"))]
-    with pytest.raises(CorruptFile, match=r"some/run/result\.json: return is inf"):
+    with pytest.raises(CorruptFile, match=r"some/run/result\.json: return\.mean is inf"):
         table.rows(runs)
+
+
+NEEDED = (
+    "steps", "return", "return.mean", "success", "success.mean", "labels.states", "evaluation.levels", "privileged",
+    "cost", "cost.cpu_seconds", "cost.wall_seconds", "cost.peak_memory_mb", "cost.joules", "cost.joules.source",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("place", NEEDED)
+@pytest.mark.parametrize("wrong", [False, True])
+def test_a_result_without_what_the_table_needs_is_named(place: str, wrong: bool) -> None:
+    run = snapshot(FakeRun("ppo", success=0.5, path=Path("some/run")))
+    *above, last = place.split(".")
+    found: Any = run.result
+    for key in above:
+        found = found[key]
+    del found[last]
+    if wrong:
+        found[last] = ()  # of no kind that a result has
+    with pytest.raises(CorruptFile, match=rf"some/run/result\.json: {place}"):
+        table.rows([run])
+
+
+def test_a_copy_of_a_run_is_no_replicate() -> None:
+    """One configuration and seed; what a plugin's file is called by its folder does not matter."""
+    ours, theirs = ({"plugins": [{"path": f"{place}/my_bonus.py", "sha256": "ab"}]} for place in ("/ours", "/theirs"))
+    runs = seeds("ppo+my_bonus", [0.1, 0.5, 0.9], settings=ours, path=Path("ours"))
+    copies = seeds("ppo+my_bonus", [0.1, 0.5, 0.9], settings=theirs, path=Path("theirs"))
+    cut = FakeRun("ppo+my_bonus", 1, status="stopped", settings=ours, path=Path("cut"))
+    alone, row = row_of(runs, "ppo+my_bonus"), row_of([cut, *copies, *runs], "ppo+my_bonus")
+    assert row.pop("notes") == "4 copies of runs left out"
+    assert alone.pop("notes") == ""
+    assert row == alone
+    assert row_of([*runs, cut], "ppo+my_bonus")["notes"] == "1 copy of a run left out"
+
+
+def test_runs_of_several_settings_have_no_interval() -> None:
+    runs = [*seeds("ppo", [0.1, 0.5, 0.9], success=0.5), *seeds("ppo", [0.2, 0.4], success=0.5, steps=2000)]
+    row = row_of(runs, "ppo")
+    assert row["runs"] == 5
+    for metric in ("success", "return"):
+        assert row[metric]["mean"] == pytest.approx(np.mean([run.result[metric]["mean"] for run in runs]))  # type: ignore[index]
+        assert (row[metric]["low"], row[metric]["high"]) == (None, None)
+    assert row["notes"] == "no interval, a seed twice, not the same steps"
+    assert "\nppo: no interval, a seed twice, not the same steps.\n" in table.markdown([row], [])
+    assert row["notes"] in _format.to_csv([row])
+    apart = [*seeds("ppo", [0.1, 0.5]), FakeRun("ppo", 2, 0.9, settings={"checkpoint_rollouts": 7})]
+    row = row_of(apart, "ppo")
+    assert (row["notes"], row["return"]["low"]) == ("no interval, not the same checkpoint_rollouts", None)
+
+
+def test_a_note_names_the_world_where_there_are_several() -> None:
+    runs = [FakeRun("ppo"), FakeRun("ppo", steps=2000), FakeRun("ppo", env="Other-v0")]
+    assert _format.notes(table.rows(runs)) == ["World-v0, ppo: no interval, a seed twice, not the same steps"]
+
+
+def test_runs_of_several_settings_have_no_interval_in_coverage_and_curves(tmp_path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    results = {"coverage": {"evaluation": 0.5}, "success": None, "return": {"mean": 0.0}}
+    results |= {"labels": {"actions": 0, "states": 0}}
+    points = {0: 0.0, 1000: 1.0}
+    for number, steps in enumerate((1000, 2000)):
+        runs = []
+        for seed, one in ((0, 1000), (1, steps)):
+            made = with_metrics(
+                FakeRun("ppo", seed, steps=one), tmp_path / f"{number}-{seed}", points, "eval/mean_reward"
+            )
+            runs.append(Snapshot(made.path, made.config, "done", results))
+        text = coverage.analyse(runs, tmp_path).read_text()
+        panel, group = Figure().subplots(), arms(runs)
+        curves._panel(panel, "World", group, curves._styles([group]))
+        mixed = steps == 2000
+        assert ("0.50 [0.50, 0.50]" in text, "ppo: no interval, not the same steps" in text) == (not mixed, mixed)
+        assert len(panel.collections) == (not mixed)
+
+
+def using(*plugins: str, expert: str | None = None, place: str = "/here") -> dict[str, Any]:
+    """Settings with plugins ("name sha256") and an expert by its SHA-256."""
+    parts = [{"path": f"{place}/{name}.py", "sha256": content} for name, content in map(str.split, plugins)]
+    return {"plugins": parts} | ({"expert": {"path": f"{place}/run", "sha256": expert}} if expert else {})
+
+
+def test_two_versions_of_a_plugin_or_an_expert_are_no_arm() -> None:
+    for name, first, second in (
+        ("plugins", using("mine ab"), using("mine cd")),
+        ("expert", using(expert="ab"), using(expert="cd")),
+        ("expert", using(expert="ab"), using()),
+    ):
+        mixed = [FakeRun("ppo+mine", seed, HIGH[seed], settings=first if seed < 3 else second) for seed in range(5)]
+        assert row_of(mixed, "ppo+mine")["notes"] == f"no interval, not the same {name}"
+        assert claim_of([*seeds("ppo", LOW), *mixed])["text"].endswith(f"; not the same {name}")
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "doubt"),
+    [
+        (using("mine ab"), using(), ""),  # plain ppo has no use for it
+        (using("mine ab"), using("mine ab", place="/there"), ""),
+        (using("mine ab"), using("other cd"), ""),
+        (using("mine ab"), using("mine cd", "other ab"), "plugins"),
+        (using(expert="ab"), using(), "expert"),  # the world's oracle
+        (using(expert="ab"), using(expert="cd"), "expert"),
+        (using(expert="ab"), using(expert="ab", place="/there"), ""),
+    ],
+)
+def test_arms_are_apart_by_versions_of_one_plugin_and_by_experts(
+    ours: dict[str, Any], theirs: dict[str, Any], doubt: str
+) -> None:
+    told = {"actions": 9} if "expert" in ours else {}
+    a, b = (arms(seeds(name, HIGH, settings=s, told=told))[0] for name, s in (("ppo+a", ours), ("ppo+b", theirs)))
+    assert table.doubts(a, b) == ([f"not the same {doubt}"] if doubt else [])
+
+
+def test_an_arm_that_takes_no_action_labels_has_no_use_for_an_expert() -> None:
+    claim = claim_of(
+        [*seeds("ppo", LOW), *seeds("bc:labels=9", HIGH, told={"actions": 9}, settings=using(expert="ab"))]
+    )
+    assert "not the same" not in claim["text"]
 
 
 LOW, HIGH = [0.10, 0.12, 0.14, 0.11, 0.13], [0.80, 0.85, 0.90, 0.82, 0.88]
@@ -254,6 +389,8 @@ def test_ledger_sums_costs_and_names_their_kind(tmp_path: Path) -> None:
     text = ledger.analyse(runs, tmp_path).read_text()
     assert "| World-v0 | bc | 1 | 1k | 50 | 0 | 0 | 1k | 2 | 3 | 20 est. | oracle |" in text
     assert "All 3 finished runs: 7 CPU s, joules 60 est., largest peak memory 501 MB." in text
+    few = ledger.markdown([FakeRun("ppo", joules=(13.8, ESTIMATED), cpu=1.38)])
+    assert "All 1 finished runs: 1.38 CPU s, joules 13.8 est.," in few  # as in the row
     runs += [FakeRun("ppo", 2, joules=(5.0, "measured (RAPL, whole machine)"))]
     text = ledger.markdown(runs)
     assert "joules mixed," in text
@@ -277,6 +414,46 @@ def test_a_curve_covers_what_every_seed_covers(tmp_path: Path) -> None:
     np.testing.assert_allclose(drawn[0], [50, 100, 150])
     np.testing.assert_allclose(drawn[1], [[0.5, 1.0, 1.5], [10, 20, 30]])
     assert curves.curve(arms(runs)[0], "success") is None
+
+
+@pytest.mark.parametrize(
+    "garbage", ["garbage", '{"step": 100, "eval/mean_reward": "high"}', '{"step": [], "eval/mean_reward": 1}']
+)
+def test_a_run_with_damaged_metrics_is_left_out_of_the_curves(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], garbage: str
+) -> None:
+    from matplotlib.figure import Figure
+
+    runs = [with_metrics(FakeRun("ppo", i), tmp_path / str(i), {0: 0.0, 100: i}, "eval/mean_reward") for i in range(3)]
+    with (tmp_path / "1" / "metrics.jsonl").open("a") as file:
+        file.write(garbage + "\n")
+    drawn = curves.curve(arms(runs)[0], "return")
+    assert drawn is not None
+    np.testing.assert_allclose(drawn[1], [[0, 0], [0, 2]])
+    assert f"warning: left out of the curves: {tmp_path / '1' / 'metrics.jsonl'}" in capsys.readouterr().err
+    panel, group = Figure().subplots(), arms(runs)
+    curves._panel(panel, "World", group, curves._styles([group]))
+    assert panel.get_title() == "World (n=3; 1 without a curve)"
+
+
+def test_coverage_takes_what_a_world_counts(tmp_path: Path) -> None:
+    """Many levels have no coverage of a life, an untrained agent has no training."""
+    told = {"evaluation": 0.5, "training": {"entropy": 0.25}, "visits": [[1, 0]]}
+    runs = [FakeRun("ppo"), FakeRun("oracle")]
+    results: list[dict[str, Any]] = [{"coverage": told}, {"coverage": {"evaluation": 0.75}}]
+    made = [Snapshot(tmp_path, run.config, "done", result) for run, result in zip(runs, results, strict=True)]
+    text = coverage.analyse(made, tmp_path).read_text()
+    assert "| World-v0 | ppo | 1 | 0.50 | - | 0.25 |\n" in text
+    assert "| World-v0 | oracle | 1 | 0.75 | - | - |\n" in text
+    assert (tmp_path / "coverage.png").exists()
+
+
+def test_where_nothing_has_finished_there_is_no_figure(tmp_path: Path) -> None:
+    (tmp_path / "curves.png").write_bytes(b"of runs that are gone")
+    runs = [FakeRun("ppo", status="stopped"), FakeRun("ppo", 1, status="failed")]
+    assert curves.analyse(runs, tmp_path) is None
+    assert not (tmp_path / "curves.png").exists()
+    assert coverage.analyse(runs, tmp_path).read_text() == "No run has finished.\n"
 
 
 def study(tmp_path: Path) -> list[FakeRun]:

@@ -91,6 +91,64 @@ def test_a_report_that_cannot_be_written_is_an_error(root: Path) -> None:
         report.build(root)
 
 
+def unfinished(root: Path) -> None:
+    for result in root.rglob("result.json"):
+        result.unlink()
+
+
+def test_where_no_run_has_finished_the_report_says_so(root: Path) -> None:
+    report.build(root)
+    unfinished(root)
+    folder = report.build(root)
+    text = (folder / "report.md").read_text()
+    assert text.startswith("# my study\n\n10 runs: 10 stopped.\n\nNo run has finished: there are no numbers yet.\n")
+    assert not (folder / "curves.png").exists()
+    assert "## Curves" not in text
+    assert "No world" not in text
+    assert "| ppo | 0/5 | - |" in text
+    assert rendered(table.rows(find_runs(root))).endswith("\nNo run has finished: there are no numbers yet.\n")
+
+
+def test_runs_that_are_no_replicates_are_noted(root: Path) -> None:
+    write_run(root / "again", "ppo", 0, 0.10)
+    write_run(root / "longer", "ppo", 0, 0.90)
+    longer = next((root / "longer").rglob("config.json"))
+    longer.write_text(longer.read_text().replace("499712", "999424"))
+    note = "ppo: no interval, a seed twice, not the same steps; 1 copy of a run left out"
+    assert f"\n{note}.\n" in (report.build(root) / "report.md").read_text()
+    rows = table.rows(find_runs(root))
+    assert f"\n{note}\n" in rendered(rows)
+    assert (rows[0]["agent"], rows[0]["runs"], rows[0]["success"]["low"]) == ("ppo", 6, None)
+
+
+def test_a_damaged_line_of_metrics_takes_no_table_away(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    metrics = root / "MiniGrid-MultiRoom-N6-v0" / "ppo" / "seed-2" / "metrics.jsonl"
+    with metrics.open("a") as file:
+        file.write("garbage\n")
+    versions = metrics.with_name("versions.json")
+    versions.write_text("garbage")
+    text = (report.build(root) / "report.md").read_text()
+    assert "success: ppo+counts is above ppo by 0.85 [" in text
+    said = capsys.readouterr().err
+    assert f"warning: left out of the curves: {metrics}, row 7" in said
+    assert f"warning: left out of the versions: {versions}" in said
+
+
+def test_what_runs_were_resumed_on_is_said_in_words(root: Path) -> None:
+    first = {"sandbox": "0.1.0", "commit": "abc0", "packages": {"torch": "2.13.0", "numpy": "2.4.6"}}
+    second, third = (
+        first | {"commit": "def"},
+        first | {"commit": "def", "packages": {"torch": "2.14.0", "numpy": "2.4.6"}},
+    )
+    for seed, resumed in ((0, [second, third]), (2, [second])):
+        path = root / "MiniGrid-MultiRoom-N6-v0" / "ppo" / f"seed-{seed}" / "versions.json"
+        path.write_text(json.dumps(first | {"resumed": resumed}))
+    text = (report.build(root) / "report.md").read_text()
+    expected = "resumed on other versions 3 times: commit abc0 to def (2 times); torch 2.13.0 to 2.14.0 (once)"
+    assert f"* {expected}\n" in text
+    assert "{" not in text[text.index("## Versions") :]
+
+
 def rendered(rows: list[dict[str, Any]], claims: list[dict[str, Any]] | tuple[()] = (), width: int = 100) -> str:
     out = io.StringIO()
     report.render_table(rows, Console(file=out, width=width), claims)
@@ -120,6 +178,37 @@ def test_a_narrow_terminal_gets_a_table_for_each_environment(root: Path) -> None
     assert "Other-v0\n" in text
     assert text.count("0.50 [0.50, 0.50]") == 1
     assert "…" not in text
+
+
+WORDS = ["bc", ":labels=1000", "+vicreg", ":mode=frozen", ",weight=0.25"]
+ORDER = ["joules", "CPU s", "labels", "steps", "return", "success", "runs"]  # the cheapest first
+
+
+def test_the_agent_is_the_last_to_go(root: Path) -> None:
+    """On a narrow terminal, and its name is broken between its words only."""
+    for seed in range(5):
+        write_run(root, "".join(WORDS), seed, 0.5)
+    rows = table.rows(find_runs(root))
+    for width in range(13, 101):
+        lines = rendered(rows, width=width).splitlines()
+        assert max(map(len, lines)) <= width
+        assert lines[0].startswith("agent")
+        names = [line.split()[0] for line in lines[2 : 2 + len(WORDS)]]
+        names = names[: names.index("ppo")] if "ppo" in names else names
+        assert "".join(names) == "".join(WORDS)
+        assert {word for name in names for word in report._words(name)} == set(WORDS)
+        gone = {name for name in ORDER if name not in lines[0]}
+        assert gone == set(ORDER[: len(gone)])
+        assert bool(gone) == any(line.startswith("no room for:") for line in lines)
+    assert not gone
+
+
+def test_a_column_without_numbers_goes_first(root: Path) -> None:
+    rows = table.rows(find_runs(root))
+    for row in rows:
+        row["success"] = None
+    assert "success" in rendered(rows, width=68)
+    assert "no room for: success\n" in rendered(rows, width=60)
 
 
 def test_one_environment_needs_no_column(root: Path) -> None:

@@ -22,7 +22,7 @@ Call = Callable[..., Any]
 WORDS = ["--env", "DeepSea-v0", "--steps", "512", "--jobs", "1", "--out", "out"]
 ROW = {
     "env", "agent", "runs", "failed", "steps", "success", "return", "score", "labels", "cpu_seconds", "joules",
-    "median", "seconds", "levels", "privileged", "seeds", "unfinished",
+    "median", "seconds", "levels", "privileged", "seeds", "unfinished", "notes",
 }  # fmt: skip
 CLAIM = {"env", "metric", "a", "b", "difference", "low", "high", "n", "text"}
 
