@@ -344,13 +344,20 @@ def create(path: Path, config: Mapping[str, Any]) -> Run:
         raise disk_error(error, "cannot use the run's folder", run.path) from error
     if not run.config_file.exists():
         write_json(run.config_file, wanted)
-    elif changes := _changes(run.config, wanted):
+    elif changes := _changes(_readable(run), wanted):
         listed = "\n".join(f"  {change}" for change in changes[:20]) + ("\n  ..." if len(changes) > 20 else "")
         raise UsageError(
             f"{run.path} holds a run of another configuration (there -> asked for):\n{listed}\n"
             "Choose another folder, ask for the same configuration to resume it, or remove that folder to start anew."
         )
     return run
+
+
+def _readable(run: Run) -> dict[str, Any]:
+    try:
+        return run.config
+    except CorruptFile as error:
+        raise CorruptFile(f"{error}. Remove that file: the same command writes it anew and goes on") from error
 
 
 def add_warning(run: Run, text: str) -> None:

@@ -139,6 +139,15 @@ def test_the_same_configuration_again_is_the_same_run(tmp_path):
     assert create(tmp_path, {"sizes": [1, 2], "a": 1}).config == {"a": 1, "sizes": [1, 2]}
 
 
+def test_a_damaged_configuration_is_written_anew_once_it_is_removed(tmp_path):
+    run = create(tmp_path / "run", {"seed": 1})
+    run.config_file.write_text("{")
+    with pytest.raises(CorruptFile, match=r"config\.json.*Remove that file"):
+        create(tmp_path / "run", {"seed": 1})
+    run.config_file.unlink()
+    assert create(tmp_path / "run", {"seed": 1}).config == {"seed": 1}
+
+
 def test_another_configuration_is_refused_with_what_differs(tmp_path):
     create(tmp_path, {"agent": {"lr": 0.1, "n": 4}, "old": None})
     with pytest.raises(UsageError) as caught:
