@@ -22,7 +22,8 @@ from rich.table import Table
 
 from benchmarks import bonus_costs, interleave, page, whole_runs
 from benchmarks.table import GROUPS
-from sandbox.runs import versions, write_json
+from sandbox.files import write_json
+from sandbox.versions import versions
 
 Measure = Callable[[], dict[str, Any]]
 

@@ -20,7 +20,8 @@ from typing import Any
 import torch
 
 from benchmarks import page
-from sandbox.runs import versions, write_json
+from sandbox.files import write_json
+from sandbox.versions import versions
 
 MAZE, PICTURES = "MiniGrid-MultiRoom-N4-S5-v0", "ppo+cnn:shift=true+noveld+inverse"
 RENDERED = ("--set", "world.kwargs={view='rgb'}")

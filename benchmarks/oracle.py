@@ -26,7 +26,7 @@ import numpy as np
 
 from envs import vector
 from envs.minigrid import IDS, planner
-from sandbox.runs import versions
+from sandbox.versions import versions
 
 RESULTS = Path(__file__).parent / "results" / "oracle.json"
 COPIES = 64

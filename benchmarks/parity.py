@@ -23,7 +23,7 @@ from envs.minigrid.levels import new_env
 from envs.minigrid.mirroring import SameDraws
 from envs.minigrid.tasks import AVOID
 from envs.minigrid.world import MiniGridWorld
-from sandbox.runs import versions
+from sandbox.versions import versions
 
 RESULTS = Path(__file__).parent / "results" / "parity.json"
 NOISE = {"random": 1.0, "oracle": 0.25}

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sandbox.errors import CorruptFile, SandboxError
-from sandbox.runs import disk_error, parse_json, read_bytes, sync_folder, write_synced
+from sandbox.files import disk_error, parse_json, read_bytes, sync_folder, write_synced
 
 if TYPE_CHECKING:
     from torch import Tensor

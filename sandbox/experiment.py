@@ -28,10 +28,11 @@ from sandbox.boundary import LEARN, WORLD, Boundary, seed_everything, set_stream
 from sandbox.energy import Meter
 from sandbox.errors import SandboxError, UsageError
 from sandbox.evaluate import Evaluation, Evaluator
+from sandbox.files import write_json
 from sandbox.metrics import RunWriter
 from sandbox.plan import Plan, bonus_of, build, encoder_of, learner_kwargs, policy_kwargs
 from sandbox.representation import Watch, points
-from sandbox.runs import Run, write_json
+from sandbox.runs import Run
 
 Progress = Callable[[int, int, dict[str, float]], None]
 

@@ -27,7 +27,7 @@ import numpy as np
 from stable_baselines3.common.logger import KVWriter
 
 from sandbox.errors import CorruptFile
-from sandbox.runs import disk_error, read_rows
+from sandbox.files import disk_error, read_rows
 
 if TYPE_CHECKING:
     from tensorboard.compat.proto.summary_pb2 import Summary

@@ -41,8 +41,9 @@ from sandbox._probe_set import ProbeSet, Variable, probe_set
 from sandbox._readout import Parts
 from sandbox._walk import SEED
 from sandbox.config import Experiment, to_dict
+from sandbox.files import write_json
 from sandbox.plan import Plan, encoder_of, plan
-from sandbox.runs import Run, write_json
+from sandbox.runs import Run
 from sandbox.study import read_run
 
 SUPERVISED_LABELS, SUPERVISED_EPOCHS = 2000, 30

@@ -30,7 +30,8 @@ from sandbox.analyses import _format
 from sandbox.analyses._arms import Run, snapshot
 from sandbox.analyses._format import to_csv, to_json
 from sandbox.errors import CorruptFile, UsageError
-from sandbox.runs import find_runs, read_json
+from sandbox.files import read_json
+from sandbox.runs import find_runs
 
 __all__ = ["build", "names", "render_table", "to_csv", "to_json"]
 

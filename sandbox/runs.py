@@ -1,7 +1,6 @@
 """A run on disk: one folder that says what was run, what came out, on which machine, and who is at work in it.
 
-Everything that a user may exchange is JSON; a file is replaced whole or not at all (temporary file beside it, fsync,
-rename), and what a run *is* follows from the files and from a lock, never from clocks, which jump.
+What a run *is* follows from the files and from a lock, never from clocks, which jump.
 Layout: `<root>/<env>/<agent>-<digest>/seed-<k>/`, in it the files named by the properties of `Run`.
 """
 
@@ -10,29 +9,21 @@ from __future__ import annotations
 import errno
 import json
 import os
-import platform
 import re
-import shutil
 import socket
-import stat
-import subprocess
 import traceback
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
 from sandbox.errors import CorruptFile, NoResources, SandboxError, UsageError
+from sandbox.files import disk_error, read_json, read_rows, write_json
 
 Status = Literal["done", "failed", "running", "stopped"]
 
-MAX_JSON = 16 * 2**20  # bytes; a result of a few thousand numbers is far below
-OUT_OF_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-TRAINING_PACKAGES = ("gymnasium", "minigrid", "numba", "numpy", "safetensors", "stable-baselines3", "torch")
-OTHER_PACKAGES = ("filelock", "matplotlib", "pydantic", "tensorboard")
 
 # ---------------------------------------------------------------------- names
 
@@ -40,147 +31,6 @@ OTHER_PACKAGES = ("filelock", "matplotlib", "pydantic", "tensorboard")
 def slug(text: str) -> str:
     """`text` as one folder name: characters from [A-Za-z0-9._+-], 1 to 80 of them, not beginning with '.' or '-'."""
     return re.sub(r"[^A-Za-z0-9._+-]+", "-", text).lstrip("-.")[:80].rstrip("-") or "unnamed"
-
-
-# ---------------------------------------------------------------------- files
-
-
-def _size(count: float) -> str:
-    for unit in ("bytes", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"
-
-
-def _free(path: Path) -> str:
-    """' (x free)' on the disk of the nearest existing parent; empty where the system does not say."""
-    for parent in (path, *path.parents):
-        with suppress(OSError):
-            return f" ({_size(shutil.disk_usage(parent).free)} free)"
-    return ""
-
-
-def disk_error(error: OSError, doing: str, path: Path, needed: int = 0) -> NoResources:
-    """What a user can act on, made of an `OSError`: what, where, why, and the mend. `needed` in bytes, if known."""
-    why = f"{doing} ({path}): {error.strerror or error}."
-    if error.errno in OUT_OF_SPACE:
-        need = f" Needed {_size(needed)}{_free(path)}." if needed else ""
-        return NoResources(f"{why}{need} Free disk space or raise the quota or file-size limit, then run it again.")
-    return NoResources(f"{why} Check owner, permissions and mount of that place, or choose another folder.")
-
-
-def sync_folder(path: Path) -> None:
-    """Make the folder's entries (a rename in it) survive a power cut."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def write_synced(path: Path, data: bytes) -> None:
-    """A new file, on the disk when this returns. FileExistsError if there is one."""
-    with open(path, "xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def read_bytes(path: Path, max_bytes: int, *, follow: bool = True) -> bytes:
-    """A regular file's content.
-
-    Raises:
-        CorruptFile: missing, larger than `max_bytes`, not a regular file (a device, a pipe), or a symbolic link where
-            `follow` is false.
-        NoResources: it may not be read.
-    """
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | (0 if follow else getattr(os, "O_NOFOLLOW", 0))
-    try:
-        with open(os.open(path, flags), "rb") as file:
-            info = os.fstat(file.fileno())
-            if not stat.S_ISREG(info.st_mode):
-                raise CorruptFile(f"{path} is not a regular file")
-            if info.st_size > max_bytes:
-                raise CorruptFile(f"{path} has {_size(info.st_size)}; at most {_size(max_bytes)} are read")
-            return file.read(info.st_size)
-    except (FileNotFoundError, NotADirectoryError):
-        raise CorruptFile(f"{path} is missing") from None
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise CorruptFile(f"{path} is a symbolic link, which is not followed here") from None
-        raise disk_error(error, "cannot read the file", path) from error
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Replace `path` by `value` as JSON, whole or not at all.
-
-    Raises:
-        NoResources: disk full, read-only, no permission; the old file is intact.
-        ValueError, TypeError: `value` is not JSON (NaN and infinity are not).
-    """
-    write_whole(Path(path), (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Replace `path` by `data`, or raise NoResources and leave it as it was."""
-    temporary = path.with_name(f".{path.name}.tmp-{uuid.uuid4().hex}")
-    try:
-        write_synced(temporary, data)
-        os.replace(temporary, path)
-        sync_folder(path.parent)
-    except OSError as error:
-        raise disk_error(error, "cannot write the file", path, len(data)) from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a JSON value")
-
-
-def parse_json(data: bytes, place: str) -> Any:
-    """The value of UTF-8 JSON (a byte order mark is allowed). CorruptFile begins with `place`, says line and column."""
-    try:
-        return json.loads(data.decode("utf-8-sig"), parse_constant=_no_constant)
-    except UnicodeDecodeError as error:
-        raise CorruptFile(f"{place} is not UTF-8 text: byte {error.start}") from None
-    except json.JSONDecodeError as error:
-        raise CorruptFile(f"{place}, line {error.lineno}, column {error.colno}: {error.msg}") from None
-    except (ValueError, RecursionError) as error:
-        raise CorruptFile(f"{place}: {error}") from None
-
-
-def read_json(path: Path, max_bytes: int = MAX_JSON) -> Any:
-    """The value in a JSON file.
-
-    Raises:
-        CorruptFile: missing, too large, not UTF-8, not JSON (with its line).
-        NoResources: it may not be read.
-    """
-    return parse_json(read_bytes(Path(path), max_bytes), str(path))
-
-
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a metrics file (see `sandbox.metrics`); none where there is no file yet.
-
-    A last line without its end was cut by a kill and is left out. "nan", "inf" and "-inf" come back as floats.
-
-    Raises:
-        CorruptFile: a line that is no JSON object with a `step`; names the line.
-    """
-    if not Path(path).exists():
-        return []
-    lines = read_bytes(Path(path), 2**34).split(b"\n")[:-1]
-    return [_row(line, f"{path}, row {number}") for number, line in enumerate(lines, start=1)]
-
-
-def _row(line: bytes, place: str) -> dict[str, Any]:
-    row = parse_json(line, place)
-    if not isinstance(row, dict) or "step" not in row:
-        raise CorruptFile(f"{place} is not an object with a step")
-    return {key: float(value) if value in ("nan", "inf", "-inf") else value for key, value in row.items()}
 
 
 # ---------------------------------------------------------------------- a run
@@ -441,67 +291,3 @@ def _owner(run: Run) -> str:
         return f"process {owner['pid']} on {owner['host']} since {owner['started']}"
     except (SandboxError, KeyError, TypeError):
         return "another process"
-
-
-# ---------------------------------------------------------------------- where it ran
-
-
-def _cpu() -> str:
-    with suppress(OSError), open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
-        for line in file:
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def _installed(package: str) -> str | None:
-    from importlib import metadata
-
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _git(tree: Path, *arguments: str) -> str | None:
-    command = ["git", "--no-optional-locks", "-C", str(tree), *arguments]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True, stdin=subprocess.DEVNULL)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
-
-
-WRITTEN = ("docs", "studies/results", "benchmarks/results")  # results and their pages: no run depends on them
-
-
-def _commit() -> str | None:
-    """The commit of the source tree, with '-dirty' where tracked files differ from it; None outside a checkout.
-
-    What a study writes while it runs does not count.
-    """
-    tree = Path(__file__).resolve().parent.parent
-    if not (tree / ".git").exists():
-        return None
-    source = ("--", ".", *(f":(exclude){folder}" for folder in WRITTEN))
-    head, changed = (
-        _git(tree, "rev-parse", "HEAD"),
-        _git(tree, "status", "--porcelain", "--untracked-files=no", *source),
-    )
-    return f"{head}-dirty" if head and changed else head
-
-
-def versions() -> dict[str, Any]:
-    """What a bit-for-bit resume depends on: Python, machine, packages, threads, source. Imports torch."""
-    import torch
-
-    return {
-        "sandbox": _installed("dark-energy-sandbox"),
-        "commit": _commit(),
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "cpu": _cpu(),
-        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "torch_threads": torch.get_num_threads(),
-        "packages": {package: _installed(package) for package in (*TRAINING_PACKAGES, *OTHER_PACKAGES)},
-    }

@@ -16,11 +16,13 @@ import torch
 
 from agents.faults import EnvironmentFault, NonFinite, Unfit
 from sandbox import runs
-from sandbox.errors import Diverged, EnvironmentFailed, SandboxError, Stopped, UsageError
+from sandbox.errors import Diverged, EnvironmentFailed, NoResources, SandboxError, Stopped, UsageError
 from sandbox.experiment import Progress, execute
+from sandbox.files import disk_error, read_json, write_json
 from sandbox.plan import check_device, plan
 from sandbox.runs import Run
 from sandbox.signals import StopCheck, stop_requests
+from sandbox.versions import versions
 
 
 def run_once(
@@ -68,16 +70,16 @@ def translate(error: Exception | SystemExit) -> SandboxError:
     if isinstance(error, Unfit):
         return UsageError(str(error))
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return runs.NoResources(f"out of memory: {error}; use fewer copies (--set world.copies=...)")
+        return NoResources(f"out of memory: {error}; use fewer copies (--set world.copies=...)")
     if isinstance(error, OSError):
-        return runs.disk_error(error, "cannot write", Path(error.filename or "."))
+        return disk_error(error, "cannot write", Path(error.filename or "."))
     return SandboxError(f"unexpected {type(error).__name__}: {error} (please report it; --debug shows where)")
 
 
 @functools.cache
 def own_versions() -> dict[str, Any]:
     """Those of this process; a study's workers inherit what their server, whose code they run, has found."""
-    return runs.versions()
+    return versions()
 
 
 def _check_versions(run: Run, device: str, warn: Callable[[str], None]) -> None:
@@ -85,14 +87,14 @@ def _check_versions(run: Run, device: str, warn: Callable[[str], None]) -> None:
     under `resumed`."""
     now = own_versions() | ({"gpu": torch.cuda.get_device_name(device)} if device != "cpu" else {})
     if not run.versions_file.exists() or not any(run.checkpoints.glob("*")):
-        runs.write_json(run.versions_file, now)
+        write_json(run.versions_file, now)
         return
-    recorded = runs.read_json(run.versions_file)
+    recorded = read_json(run.versions_file)
     resumed = recorded.get("resumed", [])
     before = resumed[-1] if resumed else recorded
     changed = sorted(key for key in now if now[key] != before.get(key))
     if changed:
-        runs.write_json(run.versions_file, recorded | {"resumed": [*resumed, now]})
+        write_json(run.versions_file, recorded | {"resumed": [*resumed, now]})
         listed = ", ".join(changed)
         warn(f"resuming with other versions ({listed}): the result is statistically, not bitwise, the same")
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sandbox.runs import Run, read_json, write_json
+from sandbox.files import read_json, write_json
+from sandbox.runs import Run
 
 PROBE = "probe.json"
 UNPROBED = ("random", "oracle", "ppo+true_state")  # no encoder of views

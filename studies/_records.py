@@ -14,7 +14,8 @@ from typing import Any
 
 from sandbox.config import Experiment
 from sandbox.errors import CorruptFile
-from sandbox.runs import Run, read_json, write_whole
+from sandbox.files import read_json, write_whole
+from sandbox.runs import Run
 from sandbox.study import folder_of
 
 Records = dict[str, dict[str, Any]]  # name -> what is kept

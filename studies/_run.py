@@ -36,7 +36,8 @@ def in_processes(
 
 def write(name: str, command: str, content: dict[str, Any]) -> Path:
     """studies/results/<name>.json with the command, the versions and the commit that made it."""
-    from sandbox.runs import versions, write_json
+    from sandbox.files import write_json
+    from sandbox.versions import versions
 
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"

@@ -25,9 +25,11 @@ from sandbox.energy import Meter
 from sandbox.errors import SandboxError, Stopped
 from sandbox.evaluate import Evaluation as Evaluated
 from sandbox.experiment import Session
+from sandbox.files import read_json, write_json
 from sandbox.metrics import RunWriter
 from sandbox.plan import plan
-from sandbox.runs import create, read_json, versions, write_json
+from sandbox.runs import create
+from sandbox.versions import versions
 from studies import _run
 
 AGENT = "ppo+contacts"

@@ -28,7 +28,9 @@ import numpy as np
 from sandbox.analyses._arms import env_name
 from sandbox.config import Experiment, to_dict
 from sandbox.errors import SandboxError
-from sandbox.runs import Run, read_json, versions, write_json
+from sandbox.files import read_json, write_json
+from sandbox.runs import Run
+from sandbox.versions import versions
 from studies import _claims, _ranks
 from studies._batches import Batch, every, failed, run, summary
 from studies._records import Records, carry, commits, keep, name_of

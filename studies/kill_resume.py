@@ -27,8 +27,9 @@ from pathlib import Path
 from typing import Any
 
 from sandbox.checkpoint import FAILPOINTS
-from sandbox.runs import Run, find_runs, versions
+from sandbox.runs import Run, find_runs
 from sandbox.terminal import last_row
+from sandbox.versions import versions
 
 RESULT = Path(__file__).parent / "results" / "kill_resume.json"
 WAIT = 300.0  # seconds that one piece may take

@@ -29,7 +29,9 @@ from sandbox.analyses import crossing
 from sandbox.analyses._arms import Snapshot, env_name
 from sandbox.config import Experiment, to_dict
 from sandbox.errors import SandboxError
-from sandbox.runs import Run, versions, write_json
+from sandbox.files import write_json
+from sandbox.runs import Run
+from sandbox.versions import versions
 from studies import _label_claims, _label_curves, _probe_ranks, _probed, _ranks, _two_by_two
 from studies._batches import Batch, every, failed, run, summary
 from studies._records import Records, carry, commits, keep, name_of

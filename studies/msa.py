@@ -166,7 +166,7 @@ def content(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def save(out: Path, runs: Sequence[dict[str, Any]], versions: dict[str, Any]) -> None:
-    from sandbox.runs import write_json
+    from sandbox.files import write_json
 
     order = {name: i for i, name in enumerate(NAMED)}
     runs = sorted(runs, key=lambda run: (order[run["row"]], run["chunk"]))
@@ -174,7 +174,7 @@ def save(out: Path, runs: Sequence[dict[str, Any]], versions: dict[str, Any]) ->
 
 
 def main() -> None:
-    from sandbox.runs import versions
+    from sandbox.versions import versions
 
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--rounds", type=int, default=100)

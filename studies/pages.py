@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from sandbox.analyses import table
-from sandbox.runs import find_runs, read_json, write_json
+from sandbox.files import read_json, write_json
+from sandbox.runs import find_runs
 from studies import _label_curves
 from studies._curiosity_page import curiosity
 from studies._jepa_page import jepa

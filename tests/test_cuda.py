@@ -18,7 +18,8 @@ from agents.encoders.mlp import Mlp
 from agents.faults import NonFinite
 from agents.learners._policy import MlpPolicy
 from agents.rollout import Rollout, map_obs
-from sandbox.runs import Run, find_runs, read_json
+from sandbox.files import read_json
+from sandbox.runs import Run, find_runs
 from tests.agents.test_part_contracts import BONUSES, OBJECTIVES
 from tests.agents.worlds import VECTOR, WORLDS, N, T, context, rollout
 

@@ -15,8 +15,10 @@ from scipy import stats
 from sandbox import registry
 from sandbox.config import Study, to_dict
 from sandbox.errors import CorruptFile
-from sandbox.runs import create, versions, write_json
+from sandbox.files import write_json
+from sandbox.runs import create
 from sandbox.study import folder_of
+from sandbox.versions import versions
 from studies import _claims, _ranks, curiosity
 from studies._batches import Batch, every, run, tidy
 from studies._curiosity_page import curiosity as page

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from sandbox.config import to_dict
-from sandbox.runs import create, versions, write_json
+from sandbox.files import write_json
+from sandbox.runs import create
 from sandbox.study import folder_of
+from sandbox.versions import versions
 from studies import _label_claims, _probe_ranks, _two_by_two, labels
 from studies._batches import Batch, every
 from studies._labels_page import labels as page

@@ -21,7 +21,7 @@ from sandbox import statistics, terminal
 from sandbox.analyses._arms import NUMBER, ORACLE, RANDOM, Arm, Run, arms, by_env
 from sandbox.analyses._format import plain
 from sandbox.errors import CorruptFile
-from sandbox.runs import read_rows
+from sandbox.files import read_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

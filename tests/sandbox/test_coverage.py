@@ -12,8 +12,9 @@ from sandbox.analyses import coverage
 from sandbox.analyses._arms import Snapshot
 from sandbox.config import Evaluation, Experiment, World, to_dict
 from sandbox.experiment import execute
+from sandbox.files import read_rows
 from sandbox.plan import plan
-from sandbox.runs import Run, create, read_rows
+from sandbox.runs import Run, create
 
 
 def finished(folder: Path, agent: str, steps: int = 2048) -> Run:

@@ -20,10 +20,10 @@ from agents.rollout import Rollout, flatten_obs, map_obs
 from sandbox import _encoders
 from sandbox._walk import walk
 from sandbox.config import Experiment, build
+from sandbox.files import read_rows
 from sandbox.metrics import RunWriter
 from sandbox.plan import plan
 from sandbox.representation import FRAMES, Watch, excerpt
-from sandbox.runs import read_rows
 
 Call = Callable[..., Any]
 

@@ -1,5 +1,4 @@
 import errno
-import json
 import os
 import re
 import signal
@@ -13,18 +12,8 @@ from hypothesis import strategies as st
 
 from sandbox import runs
 from sandbox.errors import CorruptFile, Diverged, NoResources, UsageError
-from sandbox.runs import (
-    Run,
-    clear_error,
-    create,
-    find_runs,
-    lock,
-    read_json,
-    record_error,
-    slug,
-    versions,
-    write_json,
-)
+from sandbox.files import read_json, write_json
+from sandbox.runs import Run, clear_error, create, find_runs, lock, record_error, slug
 
 ROOT = Path(runs.__file__).parent.parent
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
@@ -55,72 +44,6 @@ def test_a_slug_is_always_one_safe_folder_name(text):
 )
 def test_slugs(text, name):
     assert slug(text) == name
-
-
-# ------------------------------------------------------------------ files
-
-
-def test_json_comes_back_and_leaves_no_litter(tmp_path):
-    path = tmp_path / "x.json"
-    for value in ({"a": [1, 0.1, None, "é", True]}, [1], "text"):
-        write_json(path, value)
-        assert read_json(path) == value
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_what_is_no_json_is_not_written(tmp_path):
-    path = tmp_path / "x.json"
-    write_json(path, 1)
-    with pytest.raises(ValueError, match="JSON"):
-        write_json(path, float("nan"))
-    assert read_json(path) == 1
-
-
-@pytest.mark.parametrize("call", ["replace", "fsync"])
-def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch, call):
-    path = tmp_path / "x.json"
-    write_json(path, "old")
-
-    def full(*_):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(runs.os, call, full)
-    with pytest.raises(NoResources, match=r"x\.json.*No space left.*Needed 6 bytes.*free") as caught:
-        write_json(path, "new")
-    monkeypatch.undo()
-    assert caught.value.exit_code == 7
-    assert read_json(path) == "old"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b'{\n "a": 1,\n "b": oops}', "line 3, column 7"),
-        (b"", "line 1"),
-        (b'{"a": "\xe9"}', "not UTF-8 text: byte 7"),
-        (b'{"a": NaN}', "NaN"),
-        (b"[" * 100_000, "recursion"),
-        (b" " * 2000, "has 2 kB; at most 1 kB are read"),
-    ],
-)
-def test_a_bad_file_is_named_with_its_place(tmp_path, content, message):
-    path = tmp_path / "bad.json"
-    path.write_bytes(content)
-    with pytest.raises(CorruptFile, match=rf"(?s)bad\.json.*{message}"):
-        read_json(path, max_bytes=1000 if content.isspace() else 10**6)
-
-
-def test_what_is_no_file(tmp_path):
-    os.mkfifo(tmp_path / "pipe")
-    for path in (tmp_path / "none.json", tmp_path / "pipe", Path("/dev/zero"), tmp_path):
-        with pytest.raises((CorruptFile, NoResources), match=str(path)):
-            read_json(path)
-
-
-def test_a_byte_order_mark_is_no_error(tmp_path):
-    (tmp_path / "bom.json").write_bytes(b"\xef\xbb\xbf[1]")
-    assert read_json(tmp_path / "bom.json") == [1]
 
 
 # ------------------------------------------------------------------ a run and its status
@@ -296,51 +219,8 @@ def test_looking_at_a_run_does_not_change_its_folder(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
 
 
-# ------------------------------------------------------------------ where it ran
-
-
-def test_versions_are_json_and_name_what_matters(tmp_path):
-    import numpy
-    import torch
-
-    found = versions()
-    write_json(tmp_path / "versions.json", found)
-    assert read_json(tmp_path / "versions.json") == found
-    assert found["python"] == ".".join(map(str, sys.version_info[:3]))
-    assert found["packages"]["numpy"] == numpy.__version__
-    assert found["packages"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
-    assert found["torch_threads"] == torch.get_num_threads()
-    assert found["cpu"]
-
-
-def test_the_commit_is_that_of_the_checkout(tmp_path, monkeypatch):
-    def git(*arguments: str) -> str:
-        names = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
-        return subprocess.run(
-            ["git", "-C", str(tmp_path), *names, *arguments], capture_output=True, text=True, check=True
-        ).stdout
-
-    monkeypatch.setattr(runs, "__file__", str(tmp_path / "sandbox" / "runs.py"))
-    assert runs._commit() is None
-    git("init")
-    (tmp_path / "studies" / "results").mkdir(parents=True)
-    records = tmp_path / "studies" / "results" / "runs.jsonl"
-    (tmp_path / "x").write_text("1")
-    records.write_text("1")
-    git("add", ".")
-    git("commit", "-m", "one")
-    head = git("rev-parse", "HEAD").strip()
-    assert runs._commit() == head
-    records.write_text("2")  # a study keeps a record while others of its runs are still to come
-    assert runs._commit() == head
-    (tmp_path / "x").write_text("2")
-    assert runs._commit() == f"{head}-dirty"
-    monkeypatch.setenv("PATH", "")
-    assert runs._commit() is None
-
-
 def test_reading_runs_needs_no_heavy_import():
     heavy = ["torch", "numba", "gymnasium", "numpy", "filelock"]
-    code = f"import sys, json, sandbox.runs; print(json.dumps([name for name in {heavy} if name in sys.modules]))"
+    code = f"import sys, sandbox.runs, sandbox.versions; print(*[name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout) == []
+    assert done.stdout.strip() == ""

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from sandbox import runs, study
+from sandbox import files, runs, study
 from sandbox.config import Experiment, World
 from sandbox.runs import find_runs
 
@@ -267,12 +267,12 @@ def test_a_resume_on_other_versions_is_listed_and_said_once(sandbox: Call, small
     made = find_runs(tmp_path / "out")
     for run in made:
         run.result_file.unlink()
-        runs.write_json(run.versions_file, runs.read_json(run.versions_file) | {"python": "2.7"})
+        files.write_json(run.versions_file, files.read_json(run.versions_file) | {"python": "2.7"})
     answer = sandbox(*words)
     assert answer.code == 0, answer.err
     assert answer.err.count("resuming with other versions (python)") == 1 and "and 1 more: resuming" in answer.err
     for run in made:
-        versions = runs.read_json(run.versions_file)
+        versions = files.read_json(run.versions_file)
         assert versions["python"] == "2.7" and [one["python"] for one in versions["resumed"]] != ["2.7"]
         assert "other versions (python)" in run.warnings_file.read_text()
 
@@ -285,7 +285,7 @@ def test_versions_are_those_of_the_checkpoints_and_not_of_a_start_that_came_to_n
     (run,) = find_runs(tmp_path / "out")
     run.result_file.unlink()
     shutil.rmtree(run.checkpoints)
-    runs.write_json(run.versions_file, runs.read_json(run.versions_file) | {"python": "2.7"})
+    files.write_json(run.versions_file, files.read_json(run.versions_file) | {"python": "2.7"})
     answer = sandbox(*words)
     assert answer.code == 0 and "other versions" not in answer.err
-    assert runs.read_json(run.versions_file)["python"] != "2.7"
+    assert files.read_json(run.versions_file)["python"] != "2.7"
