@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.preprocessing import is_image_space
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from agents.encoders import is_symbolic_view, picture_of
@@ -31,9 +31,12 @@ class RandomShift:
         shifts = is_image_space(picture) and not is_symbolic_view(picture)
         self.pad = round(SHARE * min(picture.shape[-2:])) if shifts and picture.shape else 0
 
-    def __call__(self, obs: Obs) -> Obs:
-        """[M, *obs] -> the same, every picture shifted on its own by up to `pad` pixels in each direction."""
-        if self.pad == 0:
+    def __call__(self, obs: Obs, encoder: nn.Module | None = None) -> Obs:
+        """[M, *obs] -> the same, every picture shifted on its own by up to `pad` pixels in each direction.
+
+        Left as it is for an `encoder` that will shift it itself (`cnn:shift=true`): twice would be twice as far.
+        """
+        if self.pad == 0 or (encoder is not None and encoder.training and getattr(encoder, "shift", None) is not None):
             return obs
         if isinstance(obs, dict):
             return obs | {"image": self._shift(obs["image"])}

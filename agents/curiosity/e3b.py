@@ -7,7 +7,8 @@ Source: Henaff et al. 2022, "Exploration via Elliptical Episodic Bonuses", secti
 phi from inverse dynamics, which changes while C stands). As there the first step of an episode is paid 0: its b is
 |phi|^2 / lambda whatever the view is. What we do differently: a step is paid for the view where it arrives, in their
 code for the one where it begins; so the first view of C, unpaid, is here the first arrival and there the start view.
-phi is the run's encoder instead of a network of its own.
+phi is the run's encoder instead of a network of its own. The bonus is divided by the std of its returns, theirs by that
+of the bonus.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ Source: Pathak et al. 2017, eqs. 2-6 (one hidden layer of 256 in both heads, as 
 and offers other features (`_features.py`). We follow the latter, so the two losses share no parameter and Pathak's
 weights .2 and .8 would cancel in Adam. With `stop_gradient=false` both losses reach phi under his weights, the forward
 one times his number of features (288, here D). Eta is left to the scaling in `normalise.py`. One epoch per rollout,
-over the same share of the steps as in `rnd` (theirs: all of them). No pair bridges two episodes, because `next_obs` is
-the true successor.
+over the same share of the steps as in `rnd` (theirs: all of them) and at one rate (in Pathak's code the forward
+model's is ten times the policy's). No pair bridges two episodes, because `next_obs` is the true successor.
 """
 
 from __future__ import annotations

@@ -5,9 +5,10 @@ r_t = max(nov(s_{t+1}) - alpha nov(s_t), 0) 1[N_ep(s_{t+1}) = 1],   nov(s) = ||f
 Source: Zhang et al. 2021, "NovelD: A Simple yet Effective Exploration Criterion", section 3, and the authors'
 `bebold.py` (alpha .5, the norm not squared, the predictor trained on successors). What we do differently: N_ep counts
 the agent's own partial view, where the authors' MiniGrid code hashes the full grid that the agent cannot see; the
-networks, their statistics, their loss and their share of the views are those of `rnd` (theirs stand on a frozen copy of
-the policy's first weights, minimise the norm itself, and learn from every view); the start view of an episode counts as
-visited, so that to return to it pays nothing.
+networks, their statistics, their loss and their share of the views are those of `rnd` (theirs stand on a frozen copy
+of the policy's first weights, minimise the norm itself, and learn from every view); the start view of an episode
+counts as visited, so that to return to it pays nothing. The bonus is divided by the std of its returns
+(`normalise.py`); theirs is not, but added to the reward and cut with it to [-1, 1].
 """
 
 from __future__ import annotations

@@ -6,12 +6,13 @@ L = -log p(a_t | phi(s_t), phi(s_{t+1})) + beta |phi^(phi(s_t), a_t) - phi(s_{t+
 Source: Raileanu & Rocktaeschel 2020, "RIDE: Rewarding Impact-Driven Exploration for Procedurally-Generated
 Environments", section 4, and the authors' code: both losses reach phi, the forward one is a norm that is not squared.
 What we do differently: the start view of an episode counts as one visit (there it counts in the episode that has just
-ended); beta is .1, theirs is 10 against .1 for the
-other loss, that is 100. The forward loss is least where all views have equal features, and on the run's encoder under
-Adam theirs leads there: after 600,000 steps of MultiRoom-N4-S5 (`sandbox train ppo+ride:beta=100.0`, seed 0) the bonus
-had fallen from .35 to .003 and the inverse model named .27 of the actions (the commonest: .31); with .1 it named .92
-(.61). N_ep counts the agent's own partial view, where the authors' MiniGrid code hashes the full grid that the agent
-cannot see. One epoch a rollout, over the same share of the steps as in `icm`.
+ended); beta is .1, theirs is 10 against .1 for the other loss, that is 100. The forward loss is least where all views
+have equal features, and on the run's encoder under Adam theirs leads there: after 600,000 steps of MultiRoom-N4-S5
+(`sandbox train ppo+ride:beta=100.0`, seed 0) the bonus had fallen from .35 to .003 and the inverse model named .27 of
+the actions (the commonest: .31); with .1 it named .92 (.61). N_ep counts the agent's own partial view, where the
+authors' MiniGrid code hashes the full grid that the agent cannot see. One epoch a rollout, over the same share of the
+steps as in `icm`. The bonus is divided by the std of its returns; theirs is not, but added to the reward and cut with
+it to [-1, 1].
 """
 
 from __future__ import annotations

@@ -8,7 +8,8 @@ predictor learns; with more than 32 environments it learns from a share of the v
 What we do differently: the networks are the run's encoder plus layers of 128 units instead of 512 (the encoders here
 are small); the share is a random subset, which costs less than a mask; one epoch per rollout; no random prelude fills
 the statistics (until the first update a view is only cut at +-5); integer observations keep the encoder's own coding.
-Intrinsic rewards are scaled in `normalise.py`, not here.
+Intrinsic rewards are scaled in `normalise.py`, not here; the learner's defaults are episodic intrinsic returns and a
+weight of .05 (theirs: non-episodic, weights 1 and 2 of bonus and reward).
 """
 
 from __future__ import annotations

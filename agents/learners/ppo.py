@@ -9,7 +9,7 @@ two discounts, non-episodic intrinsic returns). Surface, policies, logger, callb
 differs from SB3, and why: the rollout holds true successors, so a bonus sees the state that an episode ended in and
 not the next episode's start; terminated and truncated stay apart; a time limit's bootstrap is a value and never part
 of a reward; the log is written after the update, so that the last one is not lost. Without bonus and objective, the
-same seed gives SB3's weights.
+same seed gives SB3's weights; so does a bonus of weight 0.
 
 A policy that learned from labels may be handed over (`take_policy`). Its value heads know nothing yet, and advantages
 of such a critic are noise that undoes the policy; so only the value heads learn at first, on the features as they are,
@@ -111,6 +111,7 @@ class PPO(SB3PPO):
         self.policy_from = 0  # absolute environment steps: in rollouts that begin before, only the value heads learn
         self.rollout: Rollout | None = None  # the last one collected
         self._log_now = False
+        self._bonus_weight = 0.0  # of the present rollout
         self._surrogate: Surrogate | None = None  # of the rollout being learned from
         self._backward: Backward | None = None  # None: by autograd
         policy_kwargs = dict(policy_kwargs or {}) | {"intrinsic_value": intrinsic is not None}
@@ -159,6 +160,11 @@ class PPO(SB3PPO):
     def blind(self) -> bool:
         """Must nothing learn from the reward of the present rollout?"""
         return self.reward_free or self.extrinsic_weight(self._rollout_start) == 0
+
+    @property
+    def bonus_is_off(self) -> bool:
+        """Is there a bonus whose weight is 0 in the present rollout? Then its value head must not shape the encoder."""
+        return self.intrinsic is not None and self._bonus_weight == 0
 
     @property
     def critic_only(self) -> bool:
@@ -261,9 +267,9 @@ class PPO(SB3PPO):
         storage.returns = storage.advantages + storage.values
         storage.mixed = torch.zeros_like(storage.mixed) if self.blind else self._weighted(storage.advantages[0])
         if self.intrinsic is not None:
-            weight = self.intrinsic_weight(self._rollout_start)
-            storage.mixed = storage.mixed + weight * storage.advantages[1]
-            self.logger.record("curiosity/weight", weight)
+            self._bonus_weight = self.intrinsic_weight(self._rollout_start)
+            storage.mixed = storage.mixed + self._bonus_weight * storage.advantages[1]
+            self.logger.record("curiosity/weight", self._bonus_weight)
         if self.critic_only:
             storage.mixed = torch.zeros_like(storage.mixed)
 
@@ -363,6 +369,8 @@ class PPO(SB3PPO):
         coefs = torch.full((len(data.values),), self.vf_coef, dtype=torch.float64)
         if self.blind:
             coefs[0] = 0.0  # the extrinsic head must not see reward yet
+        if self.bonus_is_off:
+            coefs[1] = 0.0
         self._surrogate = Surrogate(
             data.actions, data.log_probs, data.mixed, data.returns, clip_range=clip_range,
             ent_coef=self._entropy_weight, value_coefs=coefs, normalise=self.normalize_advantage,
@@ -388,6 +396,8 @@ class PPO(SB3PPO):
         value_losses = [self._value_loss(head, values[head], index) for head in range(len(values))]
         if self.blind:
             value_losses[0] = 0.0 * values[0].sum()  # the extrinsic head must not see reward yet; Adam counts on
+        if self.bonus_is_off:
+            value_losses[1] = 0.0 * values[1].sum()
         loss = policy_loss + self._entropy_weight * entropy_loss + self.vf_coef * torch.stack(value_losses).sum()
         terms = {"policy_gradient_loss": policy_loss, "entropy_loss": entropy_loss}
         terms |= dict(zip(VALUE_LOSSES, value_losses, strict=False))

@@ -9,7 +9,8 @@ row's maximum. Both views are shifted at random, where they are pictures.
 
 What we do differently: pairs across an episode's end are neither rows nor columns; the authors leave their columns,
 which in a rollout would be arbitrary views. Always shifted (theirs with probability .1 in Atari, 1 in control). Latents
-of 128 and a layer of 256 (theirs 256 and 512), as the encoders here are smaller.
+of 128 and a layer of 256 (theirs 256 and 512), as the encoders here are smaller. No warm-up, no cosine and no clipping
+of its own: the learner's optimiser owns it.
 
 False negatives: in a gridworld many steps of a minibatch lead to the same view, and each is the others' negative. They
 stay, as in the paper: negatives are draws of the views' marginal, in which what is frequent occurs often, and the
@@ -108,9 +109,9 @@ class ATC(Objective):
 
     def _logits(self, encoder: BaseFeaturesExtractor, steps: Ahead, kept: Tensor) -> Tensor:
         """[M, M]: how well each s_{t+k} (column) fits each s_t (row); none fits a column that is not kept."""
-        c = self.projection(encoder(self.shift(steps.obs)))
+        c = self.projection(encoder(self.shift(steps.obs, encoder)))
         with torch.no_grad():
-            later = self.shift(map_obs(lambda x: x[:, -1], steps.next_obs))
+            later = self.shift(map_obs(lambda x: x[:, -1], steps.next_obs), self.target)
             positive = self.target_projection(self.target(later))
             bias = torch.zeros_like(positive[:, 0]).masked_fill(~kept, NEVER)
         return affine(self.W(c + self.anchor(c)), positive, bias)

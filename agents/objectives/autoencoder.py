@@ -5,7 +5,8 @@ L = cost of rebuilding s_t from phi(s_t) + decay / 2 x mean_i |phi(s_i)|^2
 Source: Yarats et al. 2021, "Improving Sample Efficiency in Model-Free Reinforcement Learning from Images" (SAC-AE), and
 the authors' code: decay 1e-6 on the features. The costs of symbols, numbers and pictures are in `_decoder.py`; the code
 rounds pixels to 5 bits, ours are pixels / 255. What we do differently: the decoder's weights do not decay (1e-7 there),
-because one optimiser owns encoder, policy and decoder.
+because one optimiser owns encoder, policy and decoder. With `cnn:shift=true` the encoder is shown the shifted picture
+and the picture as it is is rebuilt: a denoising autoencoder.
 
 A picture's squared error is small (the variance of its pixels, .01 to .1), and small things in it, such as the one cell
 of a goal, are a small part of that: in auxiliary mode raise `weight`, and do not expect of features to hold what is

@@ -58,7 +58,7 @@ class BarlowTwins(Objective):
         component; `spread`, the std of the L2-normalised features: 0 is collapse, 1/sqrt(D) is healthy."""
         steps = self.ahead(rollout, index)
         next_obs = map_obs(lambda x: x[:, 0], steps.next_obs)
-        z, z_next = features_of_both(encoder, self.shift(steps.obs), self.shift(next_obs))
+        z, z_next = features_of_both(encoder, *(self.shift(views, encoder) for views in (steps.obs, next_obs)))
         e, e_next = _standardised(self.expander(z)), _standardised(self.expander(z_next))
         c = e.T @ e_next / len(e)
         invariance = (1 - c.diagonal()).square().mean()

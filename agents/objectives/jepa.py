@@ -12,11 +12,12 @@ example `ac_video_jepa` has the weights 16, 8, 12 and 1, K = 8, no projector, a 
 prediction, and one covariance over all views of the minibatch; after PLDM (Sobal et al. 2025). VICReg's own code sums
 squared covariances and divides by D: a weight of 8 on the mean over pairs is worth 8 / (D - 1) there.
 
-What we do differently: divided by 16, so that V counts as much as the loss of an inverse model, as policy and objective
-share one clipped gradient norm (see `Objective`). The predictor is an MLP with one hidden layer (theirs a recurrent
-cell with the features as its state), the inverse model has one hidden layer (theirs two) and names the action of a
-Discrete space. The features are the run's encoder as it is, without the layer normalisation that ends theirs, so
-nothing but V keeps their scale. Sequences begin at every K-th step of the minibatch.
+What we do differently: divided by 16, so that V counts as much as the loss of an inverse model, as policy and
+objective share one clipped gradient norm (see `Objective`). The predictor is an MLP with one hidden layer (theirs a
+recurrent cell with the features as its state), the inverse model has one hidden layer (theirs two) and names the
+action of a Discrete space. The features are the run's encoder as it is, without the layer normalisation that ends
+theirs, so nothing but V keeps their scale. No weight decay (1e-5) and no clipping of its own. Sequences begin at every
+K-th step of the minibatch.
 
 A trap: at the published weight of 12, S hands the features to whatever stands still in an episode (a wall's place, a
 distractor), at any weight of I, where there is enough of that to give every feature its variance. At PLDM's .75 they

@@ -3,11 +3,12 @@
 L = mean_k (P(z_t, a_t)_k - z'_k)^2,   z_t = phi(s_t),   z' = phi_bar(s_{t+1}) without gradient,
 phi_bar <- (1 - tau) phi_bar + tau phi
 
-Source: Ni et al. 2024, "Bridging State and History Representations: Understanding Self-Predictive RL", and the authors'
-code: no projector, moving average with tau .005, the squared error averaged over features. The stopped, lagging target
-is what keeps the features from collapsing; their spread is reported. What we do differently: the predictor has one
-ReLU layer of 128 (theirs an ELU layer of half the features); `cosine` (1 - cos) is offered besides. Steps
-that end an episode are learned from too, as `next_obs` is their true successor; theirs are masked.
+Source: Ni et al. 2024, "Bridging State and History Representations: Understanding Self-Predictive RL", and the
+authors' code: no projector, moving average with tau .005, the squared error averaged over features. The stopped,
+lagging target is what keeps the features from collapsing; their spread is reported. What we do differently: the
+predictor has one ReLU layer of 128 (theirs an ELU layer of half the features) and the encoder's learning rate, as one
+optimiser owns both; `cosine` (1 - cos) is offered besides. Steps that end an episode are learned from too, as
+`next_obs` is their true successor; theirs are masked.
 """
 
 from __future__ import annotations

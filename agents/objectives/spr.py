@@ -83,7 +83,7 @@ class SPR(Objective):
         if not self.started:
             self._start(encoder)
         steps = self.ahead(rollout, starts(index, self.k), self.k)
-        z = encoder(self.shift(steps.obs))
+        z = encoder(self.shift(steps.obs, encoder))
         expected = self.predictor(self.projection(self.transition.roll_out(z, steps.actions).flatten(0, 1)))
         distances = _distance(expected, self._targets(steps.next_obs)).unflatten(0, steps.reached.shape)
         loss = mean_where(distances, steps.reached)
@@ -102,7 +102,7 @@ class SPR(Objective):
     @torch.no_grad()
     def _targets(self, next_obs: Obs) -> Tensor:
         """Views [M, K, *obs], each shifted on its own -> y [M K, D]"""
-        seen = self.shift(map_obs(lambda x: x.flatten(0, 1), next_obs))
+        seen = self.shift(map_obs(lambda x: x.flatten(0, 1), next_obs), self.target)
         return self.target_projection(self.target(seen))
 
 

@@ -66,7 +66,7 @@ class VICReg(Objective):
         the std of the L2-normalised features: 0 is collapse, 1/sqrt(D) is healthy."""
         steps = self.ahead(rollout, index)
         next_obs = map_obs(lambda x: x[:, 0], steps.next_obs)
-        z, z_next = features_of_both(encoder, self.shift(steps.obs), self.shift(next_obs))
+        z, z_next = features_of_both(encoder, *(self.shift(views, encoder) for views in (steps.obs, next_obs)))
         e, e_next = self.expander(z), self.expander(z_next)
         s = F.mse_loss(e, e_next)
         v = (_hinge(e) + _hinge(e_next)) / 2

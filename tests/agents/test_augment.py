@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,13 @@ from torch import Tensor
 
 from agents.augment import RandomShift
 from agents.context import Context
+from agents.encoders.cnn import Cnn
 from agents.encoders.mlp import Mlp
 from agents.objectives.barlow import BarlowTwins
 from agents.objectives.spr import SPR
 from agents.objectives.vicreg import VICReg
 from agents.rollout import Obs, Rollout
+from tests.agents.test_part_contracts import OBJECTIVES
 
 PICTURE = spaces.Box(0, 255, (3, 40, 40), np.uint8)
 
@@ -82,3 +85,19 @@ def test_an_objective_on_pictures_sees_both_views_shifted(cls: Any) -> None:
     assert len(set(first)) > 3
     assert len(set(second)) > 3
     assert first != second  # each view on its own
+
+
+@pytest.mark.parametrize("name", ["atc", "barlow", "spr", "vicreg"])
+def test_an_encoder_that_shifts_is_not_given_shifted_pictures(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shift that adds 1 to every pixel says how often a picture was shifted."""
+    picture, seen = spaces.Box(0, 255, (3, 40, 40), np.uint8), []
+    monkeypatch.setattr(RandomShift, "_shift", lambda self, x: x + 1)
+    make = functools.partial(Cnn, picture, features=8, shift=True)
+    objective = OBJECTIVES[name](Context(picture, spaces.Discrete(3), 2, make))
+    parts = [make(), *(part for part in objective.modules() if isinstance(part, Cnn))]
+    for part in parts:
+        part.network.register_forward_pre_hook(lambda _net, inputs: seen.append((inputs[0] * 255).round().unique()))
+    views, never = torch.full((12, 2, 3, 40, 40), 100, dtype=torch.uint8), torch.zeros(12, 2)
+    rollout = Rollout(views, never.long(), views, never, never.bool(), never.bool())
+    objective.loss(parts[0], rollout, (torch.arange(12) // 2, torch.arange(12) % 2))
+    assert seen and all(found.tolist() == [101] for found in seen)

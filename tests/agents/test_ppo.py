@@ -351,6 +351,18 @@ def test_a_bonus_of_zero_that_is_expected_leaves_the_shared_weights_as_without_i
     assert curious.rollout_buffer.advantages[1].abs().max() == 0
 
 
+@pytest.mark.parametrize("clip_range_vf", [None, 0.2])
+def test_a_bonus_of_weight_zero_is_plain_ppo(clip_range_vf: float | None) -> None:
+    """Whatever it pays: its value head must not shape what it shares with the others."""
+    kwargs: dict[str, Any] = SETTINGS | {"clip_range_vf": clip_range_vf}
+    plain = PPO("MlpPolicy", noise(), **kwargs).learn(3 * 128)
+    curious = PPO("MlpPolicy", noise(), intrinsic=One, intrinsic_weight=0.0, **kwargs).learn(3 * 128)
+    assert_shared_weights_close(weights(plain), weights(curious), atol=0.0)
+    assert curious.rollout_buffer.advantages[1].abs().max() > 0.1
+    fresh = PPO("MlpPolicy", noise(), intrinsic=One, intrinsic_weight=0.0, **kwargs)
+    assert torch.equal(curious.policy.intrinsic_value_net.weight, fresh.policy.intrinsic_value_net.weight)
+
+
 def test_a_bonus_moves_the_policy_by_its_weight() -> None:
     """The mixed advantage is extrinsic + weight x intrinsic."""
     model = collect(PPO("MlpPolicy", noise(), intrinsic=One, intrinsic_weight=0.25, **SETTINGS))
