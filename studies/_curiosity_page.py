@@ -117,16 +117,18 @@ def ranks(found: dict[str, Any]) -> str:
 def _coverage(arms: Sequence[dict[str, Any]]) -> str:
     rows = [arm for arm in arms if arm["coverage"] and arm["metric"] != "solved"]
     tables = [
-        _by_arm(some, lambda row: f"{row['coverage']['iqm']:.2f} / {_entropy(row)}") for some in _few_worlds(rows)
+        _by_arm(some, lambda row: f"{row['coverage']['iqm']:.2f} / {_iqm(row, 'life')} / {_iqm(row, 'entropy')}")
+        for some in _few_worlds(rows)
     ]
     return (
-        "Share of cells that an evaluation episode visits / entropy of all visits in training (IQM over those runs "
-        "whose record has them; the oldest records are of scores alone):\n\n" + "\n".join(tables)
+        "Share of cells that an evaluation episode visits / share of all cells that training visited, where all "
+        "episodes have one level / entropy of all visits in training (IQM over those runs whose record has them; the "
+        "oldest records are of scores alone):\n\n" + "\n".join(tables)
     )
 
 
-def _entropy(row: dict[str, Any]) -> str:
-    return f"{row['entropy']['iqm']:.2f}" if row["entropy"] else "-"
+def _iqm(row: dict[str, Any], name: str) -> str:
+    return f"{row[name]['iqm']:.2f}" if row[name] else "-"
 
 
 def _cost(arms: Sequence[dict[str, Any]]) -> str:

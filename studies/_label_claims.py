@@ -35,7 +35,7 @@ CLAIMS = (
     Claim("4", "A pre-trained encoder that is finetuned beats one that is frozen.", (than(SELF_TAUGHT, FROZEN),)),
     Claim(
         "data",
-        "Curious data beat data without a bonus, under a frozen self-taught encoder.",
+        "A frozen self-taught encoder does better with a bonus throughout (its data, and the head's) than without one.",
         (than(FROZEN, "ppo+inverse:mode=frozen"),),
     ),
     Claim(

@@ -15,14 +15,17 @@ def labels(result: dict[str, Any]) -> str:
     arms = result["arms"]
     done, planned = (sum(row) for row in zip(*((len(a["seeds"]), a["planned"]) for a in arms), strict=True))
     return (
-        f"{done:,} of {planned:,} runs finished{failures(arms)}. Every arm of a world has the same encoder, the same "
-        "augmentation, one hidden layer on top, and the same cap of steps, in which pre-training and the collection of "
+        f"{done:,} of {planned:,} runs finished{failures(arms)}. Every arm of a world but `ppo+pca` and "
+        "`ppo+true_state` has the same encoder and augmentation; all have one hidden layer on top "
+        "and the same cap of steps, in which pre-training and the collection of "
         "labels count. Letters: [the arms](../using.md). Commits of the runs: "
         f"{', '.join(f'`{commit}`' for commit in result['commits']) or 'none'}.{on_gpu(result)} "
         "Until 27 November 2026 a frozen or finetuned learner kept the last gradient of its pre-training's "
         "objective in the norm that is clipped; without it two seeds of the finetuned arm on MultiRoom-N4-S5 had 0.60 "
         "and 0.66, before 0.68 and 0.58.\n\n"
-        f"## Crossings\n\n{_crossings(result['crossings'])}\n## Claims\n\n{claims(result['claims'], '_label_claims')}\n"
+        f"## Crossings\n\n{_crossings(result['crossings'])}\n## Claims\n\n{claims(result['claims'], '_label_claims')}"
+        "\nClaims 1 and 2 rest on [the published rows](msa.md), 5 on [JEPA's terms](jepa.md), both judged by "
+        "`studies/_other_claims.py`.\n\n"
         f"## Data or objective\n\n{_two_by_two_table(result['two_by_two'])}\n"
         f"## Scores\n\n{_scores(arms)}\n## Learning curves\n\n{CURVES}\n## Ranks\n\n{ranks(result['ranks'])}\n"
         f"## Probes\n\n{_probes(arms, result['claims'][-1])}"
@@ -83,9 +86,25 @@ def _two_by_two_table(lines: Sequence[dict[str, Any]]) -> str:
 
 
 def _crossings(crossings: Sequence[dict[str, Any]]) -> str:
-    """The sentences that may be said of each world."""
+    """n* of each world, and the sentences that may be said."""
+    found = [one for crossing in crossings for one in crossing["found"] if "n_star" in one]
     lines = [f"* {escape(line)}\n" for crossing in crossings for line in crossing["sentences"]]
-    return "".join(lines) or "No world has enough finished runs.\n"
+    if not lines:
+        return "No world has enough finished runs.\n"
+    rows = [[one["env"], one["supervised"], str(one["n"]), f"{one['level']:.2f}", *_n_star(one)] for one in found]
+    names = ["world", "supervised", "n", "level", "n*", "95 % interval"]
+    return (
+        "n*: the action labels at which a supervised arm reaches the level of the self-taught one, S3, which has "
+        "none.\n\n" + markdown_table(names, rows, text_columns=2) + "\n" + "".join(lines)
+    )
+
+
+def _n_star(one: dict[str, Any]) -> tuple[str, str]:
+    """n* and its interval; beyond the ends of the grid of labels nothing is known."""
+    low = f"{one['low']:,.0f}" if one["low"] is not None else f"< {one['smallest']:,.0f}"
+    high = f"{one['high']:,.0f}" if one["high"] is not None else f"> {one['largest']:,.0f}"
+    known = one["n_star"] is not None and (one["low"] is not None or one["high"] is not None)
+    return f"{one['n_star']:,.0f}" if known else "-", f"{low} to {high}"
 
 
 def _scores(arms: Sequence[dict[str, Any]]) -> str:

@@ -29,10 +29,10 @@ from sandbox.analyses import crossing
 from sandbox.analyses._arms import Snapshot, env_name
 from sandbox.config import Experiment, to_dict
 from sandbox.errors import SandboxError
-from sandbox.files import write_json
+from sandbox.files import read_json, write_json
 from sandbox.runs import Run
 from sandbox.versions import versions
-from studies import _label_claims, _label_curves, _probe_ranks, _probed, _ranks, _two_by_two
+from studies import _label_claims, _label_curves, _other_claims, _probe_ranks, _probed, _ranks, _two_by_two
 from studies._batches import Batch, every, failed, run, summary
 from studies._records import Records, carry, commits, keep, name_of
 
@@ -42,6 +42,7 @@ ROOT = Path("runs") / "labels"
 RESULT, RECORDS = HERE / "results" / "labels.json", HERE / "results" / "labels_runs.jsonl"
 DEFAULT = ("labels", "labels_pixels", "labels_rendered")
 FURTHER = ("labels_all", "labels_all_pixels", "labels_all_rendered")
+MSA, JEPA = (HERE / "results" / f"{name}.json" for name in ("msa", "jepa"))
 REFERENCES = ("random", "oracle")
 LETTERS = {
     "random": "L0", "oracle": "O", "ppo": "R1", "ppo+noveld": "R3",
@@ -129,8 +130,15 @@ def result(kept: Records, planned: Sequence[Batch]) -> dict[str, Any]:
         ),
         "crossings": crossings(runs),
         "two_by_two": _two_by_two.effects(rows, _label_claims.WORLDS),
-        "claims": [*_label_claims.judge(rows), _probe_ranks.judge(rows, _label_claims.WORLDS)],
+        "claims": claims_of(rows),
     }
+
+
+def claims_of(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """All claims in order; 1, 2 and 5 rest on results of other studies, where these are there."""
+    published = _other_claims.msa_claims(read_json(MSA)) if MSA.exists() else []
+    terms = [_other_claims.jepa_claim(read_json(JEPA))] if JEPA.exists() else []
+    return [*published, *_label_claims.judge(rows), *terms, _probe_ranks.judge(rows, _label_claims.WORLDS)]
 
 
 def snapshot(experiment: Experiment, kept: dict[str, Any]) -> Snapshot:
@@ -162,7 +170,7 @@ def row_of(batch: Batch, arm: Sequence[Experiment], kept: Records) -> dict[str, 
     return {
         "world": world_name(first),
         "arm": name,
-        "letter": letter(name),
+        "letter": "R2" if name == "ppo" != first.agent else letter(name),  # with augmentation
         "metric": metric,
         "planned": len(arm),
         "failed": failed(ROOT, batch.folder, arm),

@@ -13,7 +13,7 @@ from sandbox.files import write_json
 from sandbox.runs import create
 from sandbox.study import folder_of
 from sandbox.versions import versions
-from studies import _label_claims, _probe_ranks, _two_by_two, labels
+from studies import _label_claims, _other_claims, _probe_ranks, _two_by_two, labels
 from studies._batches import Batch, every
 from studies._labels_page import labels as page
 from studies._records import keep
@@ -86,7 +86,7 @@ def test_a_part_of_the_study_gives_a_page(tmp_path: Path) -> None:
     text = page(labels.result(kept, [batch]))
     assert "10 of 20 runs finished. " in text and "made-up" in text
     assert "| U2 | bc:labels=64 | 5 | 0.50 [0.50, 0.50] | 0.25 | 64 | 0 | 936 | 936 | 1,000 | 3 |" in text
-    assert "| R1 | ppo | 5 |" in text
+    assert "| R2 | ppo | 5 |" in text  # its pictures are shifted
 
 
 def test_what_the_claims_rest_on_is_planned_and_runs_first() -> None:
@@ -157,3 +157,46 @@ def test_a_world_with_few_common_seeds_has_no_effects() -> None:
     rows[2]["seeds"] = [0, 1, 2, 3, 7, 8]
     assert _two_by_two.effects(rows, ["one"]) == []
     assert set(_two_by_two.ARMS.values()) <= {arm for batch in PLANNED for arm in arms(batch)}
+
+
+# ---------------------------------------------------------------------- claims of other studies
+
+
+def msa(seeds: int, verdict: str = "inside", ours: tuple[float, float] = (-1.0, 2.0)) -> dict[str, Any]:
+    rows = [{"row": name, "seeds": seeds, "verdict": "inside"} for name in _other_claims.ROWS]
+    rows[-1]["verdict"] = verdict
+    both = {
+        name: {"value": value, "low": value - 0.5, "high": value + 0.5}
+        for name, value in zip(("mean", "iqm"), ours, strict=True)
+    }
+    told = {"seeds": [seeds, seeds], "text": "as told"}
+    return {"rows": rows, "mean_against_iqm": {"ours": both | told, "published": both | told}}
+
+
+@pytest.mark.parametrize(
+    ("result", "verdicts"),
+    [
+        (msa(100), ["held", "held"]),
+        (msa(100, "differs by 3", (1.0, 2.0)), ["refuted", "refuted"]),
+        (msa(10, ours=(-0.1, 2.0)), ["not run (0 of 7 rows with 100 seeds)", "no evidence"]),
+    ],
+)
+def test_the_published_rows_are_judged_with_a_hundred_seeds(result: dict[str, Any], verdicts: list[str]) -> None:
+    found = _other_claims.msa_claims(result)
+    assert [claim["verdict"] for claim in found] == verdicts
+    assert [claim["claim"] for claim in found] == ["1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("collapsed", "of", "verdict"),
+    [(10, 10, "held"), (0, 10, "refuted"), (0, 5, "no evidence"), (5, 10, "no evidence")],
+)
+def test_a_term_keeps_from_collapse_if_most_runs_collapse_without_it(collapsed: int, of: int, verdict: str) -> None:
+    terms = ("inverse", "variance", "covariance")
+    lines = [
+        {"variant": f"similarity {weight}, without {term}", "collapsed": collapsed, "of": of, "text": "as told"}
+        for weight in (12, 0.75)
+        for term in terms
+    ]
+    found = _other_claims.jepa_claim({"lines": lines})
+    assert (found["verdict"], found["n"], len(found["lines"])) == (verdict, of, 4)
