@@ -267,18 +267,16 @@ def not_run(cells: Iterable[Cell], scores: Scores, planned: Mapping[Cell, int]) 
 def _deep_sea(scores: Scores, planned: Mapping[Cell, int]) -> dict[str, Any]:
     """Held if some bonus solves the largest size in more than half of its runs, refuted if none does.
 
-    Who did not climb so high counts as one that does not solve it.
+    Who did not climb so high is judged where it fell: a larger size is no easier.
     """
-    last = sea(SIZES[-1])
     names = list(dict.fromkeys(arm for world, arm in planned if world in map(sea, RUNGS) and arm != "none"))
-    fell = [arm for arm in names if _fell(arm, scores)]
-    tried = [(last, arm) for arm in names if arm not in fell]
+    tried = [(_highest(arm, scores), arm) for arm in names]
     level = 1 - 0.05 / max(len(names), 1)
     shares = [share(list(scores.get(cell, {}).values()), level) for cell in tried]
     if not names or any(len(scores.get(cell, {})) < MIN_SEEDS for cell in tried):
         cells = [(world, arm) for world in map(sea, RUNGS) for arm in names if climbs(world, arm, scores)]
         verdict = not_run(cells, scores, planned)
-    elif any(low > 0.5 for low, _ in shares):
+    elif any(low > 0.5 for (low, _), (world, _arm) in zip(shares, tried, strict=True) if world == sea(SIZES[-1])):
         verdict = "held"
     else:
         verdict = "refuted" if all(high < 0.5 for _, high in shares) else "no evidence"
@@ -286,16 +284,19 @@ def _deep_sea(scores: Scores, planned: Mapping[Cell, int]) -> dict[str, Any]:
     return {
         "claim": "4",
         "text": "A bonus solves DeepSea of size 50 by bsuite's rule in more than half of its runs (an arm that solves "
-        f"{RUNGS[0]} or a larger size in fewer than half is not tried at the next, and counts as one that does not).",
+        f"{RUNGS[0]} or a larger size in fewer than half is not tried at the next, and judged there).",
         "verdict": verdict, "n": min((len(scores.get(cell, {})) for cell in tried), default=0),
         "level": level, "lines": lines,
     }  # fmt: skip
 
 
-def _fell(arm: str, scores: Scores) -> bool:
-    """Did it fail at a rung below the last?"""
-    rungs = [list(scores.get((sea(size), arm), {}).values()) for size in RUNGS[:-1]]
-    return any(len(values) >= MIN_SEEDS and not solves(values) for values in rungs)
+def _highest(arm: str, scores: Scores) -> str:
+    """The world of the rung at which it fell, else of the last."""
+    for world in map(sea, RUNGS[:-1]):
+        values = list(scores.get((world, arm), {}).values())
+        if len(values) >= MIN_SEEDS and not solves(values):
+            return world
+    return sea(SIZES[-1])
 
 
 def _sizes(arm: str, worlds: Sequence[str], scores: Scores) -> str:
