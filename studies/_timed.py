@@ -50,6 +50,8 @@ def experiment(task: str, steps: int, seed: int, episodes: int, points: int = 1)
 class Timed(Session):
     """A session that keeps the clock and what every evaluation found."""
 
+    enough: Stop = staticmethod(lambda _session: False)
+
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self.curve: list[Point] = []
@@ -68,6 +70,8 @@ class Timed(Session):
         self.levels = evaluation.levels
         self.curve.append((steps, round(self._before, 3), evaluation.success_rate))
         self._since = time.process_time()
+        if self.enough(self):  # else another rollout would be learned from before anybody asks
+            raise Stopped("enough")
         return evaluation
 
 
@@ -81,6 +85,7 @@ def train(experiment_: Experiment, stop: Stop = lambda _session: False) -> Timed
         run = create(Path(folder) / "run", to_dict(experiment_))
         writer = RunWriter(run.path)
         session = Timed(run, plan(experiment_), writer, lambda _done, _total, _metrics: None, should_stop, meter, None)
+        session.enough = stop
         try:
             session.execute()
         except Stopped:
