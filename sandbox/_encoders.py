@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import shlex
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +17,7 @@ from sandbox import checkpoint
 from sandbox.errors import UsageError
 from sandbox.plan import Plan, policy_kwargs
 from sandbox.runs import Run
+from sandbox.values import quoted
 
 Spaces = tuple[spaces.Space, spaces.Space]  # of one copy: observations, actions
 AT_ONCE = 1024  # frames
@@ -48,7 +48,7 @@ def policy_weights(run: Run, warn: Callable[[str], object]) -> dict[str, Tensor]
     found = checkpoint.latest(run.checkpoints, warn)
     if found is not None:
         return found[1]["policy"]
-    resume = f"`sandbox resume {shlex.quote(str(run.path))}`"
+    resume = f"`sandbox resume {quoted(run.path)}`"
     if run.status == "done":  # which is not resumed
         raise UsageError(
             f"{run.path} is done, and its checkpoints are gone; delete {run.result_file}, then {resume} makes it anew"

@@ -10,7 +10,6 @@ import hashlib
 import itertools
 import json
 import re
-import shlex
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -21,7 +20,7 @@ from sandbox.errors import UsageError
 from sandbox.options import explain
 from sandbox.registry import check_plugin, load_plugin
 from sandbox.spec import AgentSpec, parse_agent, validate
-from sandbox.values import is_plain, parse_toml, read_value, show_key
+from sandbox.values import is_plain, parse_toml, quoted, read_value, show_key
 
 LARGEST_FILE = 1_000_000  # bytes
 
@@ -205,7 +204,7 @@ def load_experiment(path: str | Path, overrides: Iterable[str] = ()) -> Experime
     """
     data = _read(Path(path))
     if {"agents", "envs"} & set(data):
-        raise UsageError(f"{path} describes a study; `sandbox batch {shlex.quote(str(path))}` runs it")
+        raise UsageError(f"{path} describes a study; `sandbox batch {quoted(path)}` runs it")
     return build(Experiment, override(data, overrides), str(path))
 
 
@@ -219,7 +218,7 @@ def load_study(path: str | Path, overrides: Iterable[str] = ()) -> Study:
     data = _read(Path(path))
     if {"agent", "world"} <= set(data) and "agents" not in data:
         raise UsageError(
-            f"{path} describes one experiment; `sandbox train --config {shlex.quote(str(path))}` runs it "
+            f"{path} describes one experiment; `sandbox train --config {quoted(path)}` runs it "
             "(a study has agents and envs)"
         )
     if isinstance(data.get("plugins"), list):

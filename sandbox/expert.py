@@ -7,7 +7,6 @@ its own result and in no ledger but its own; its labels count as the oracle's do
 from __future__ import annotations
 
 import hashlib
-import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from sandbox.errors import CorruptFile, UsageError
 from sandbox.plan import Plan, plan, policy_kwargs
 from sandbox.runs import Run
 from sandbox.study import read_run
+from sandbox.values import quoted
 
 Spaces = tuple[spaces.Space, spaces.Space]  # of one copy: observations, actions
 
@@ -38,7 +38,7 @@ def refer(path: str | Path) -> ExpertRef:
     """
     run, experiment = read_run(Path(path).resolve())
     if run.status != "done":
-        resume = f"sandbox resume {shlex.quote(str(path))}"
+        resume = f"sandbox resume {quoted(path)}"
         raise UsageError(f"expert {path}: the run is not finished ({run.status}); `{resume}` goes on")
     if agent_of(experiment).base.kind == "reference":
         raise UsageError(
@@ -150,6 +150,6 @@ def _sha256(run: Run) -> str:
     if newest is None or not (newest / checkpoint.MANIFEST).is_file():
         raise CorruptFile(
             f"the expert {run.path} has no checkpoint; name another run, or delete {run.result_file}: then "
-            f"`sandbox resume {shlex.quote(str(run.path))}` makes it anew"
+            f"`sandbox resume {quoted(run.path)}` makes it anew"
         )
     return hashlib.sha256(run.config_file.read_bytes() + (newest / checkpoint.MANIFEST).read_bytes()).hexdigest()

@@ -20,6 +20,7 @@ from sandbox.runs import Run, create, find_runs
 from sandbox.signals import stop_requests
 from sandbox.spec import parse_agent
 from sandbox.study import Job
+from sandbox.values import quoted
 
 DEMO_ENV = "MiniGrid-MultiRoom-N4-S5-v0"
 DEMO_AGENTS = [
@@ -101,7 +102,7 @@ def train(experiment_: Experiment, out: Path, output: str, dry_run: bool, comman
     _train_here(run, experiment_, command)
     rows = table.rows([run])
     printing.write(rows, [], "train", output)
-    printing.next_lines([f"sandbox evaluate {printing.quoted(folder)}"])
+    printing.next_lines([f"sandbox evaluate {quoted(folder)}"])
 
 
 def _train_here(run: Run, experiment_: Experiment, command: str) -> None:
@@ -118,7 +119,7 @@ def _train_here(run: Run, experiment_: Experiment, command: str) -> None:
             run_once(run, progress=show, should_stop=should_stop, warn=terminal.note, command=command)
         except BaseException as error:
             if not isinstance(error, Diverged | UsageError):  # which would only come again
-                terminal.note(f"{printing.kept(run)}; to go on: sandbox resume {printing.quoted(run.path)}")
+                terminal.note(f"{printing.kept(run)}; to go on: sandbox resume {quoted(run.path)}")
             raise
 
 
@@ -154,7 +155,7 @@ def labels(
     printing.write_crossing(crossing.worlds(runs, level), output)
     _report_folder(out)
     terminal.note(f"\ncrossing: {path.with_suffix('.png')}")
-    printing.next_lines([f"cat {printing.quoted(path)}", f"sandbox report {printing.quoted(out)}"])
+    printing.next_lines([f"cat {quoted(path)}", f"sandbox report {quoted(out)}"])
     _complain(todo)
 
 
@@ -197,7 +198,7 @@ def _execute(todo: list[Job], workers: int, command: str, out: Path) -> None:
             studies.execute(todo, workers, watch=watch, should_stop=should_stop, command=command)
     except BaseException:
         if any(job.state != "done" for job in todo):
-            terminal.note(f"to go on: the same command again, or sandbox resume {printing.quoted(out)}")
+            terminal.note(f"to go on: the same command again, or sandbox resume {quoted(out)}")
         raise
     finally:
         _tell_warnings([job.run for job in todo if job.state != "skipped"])
@@ -229,7 +230,7 @@ def _finish(name: str, runs: list[Run], out: Path, output: str) -> None:
     folder = _report_folder(out)
     printing.write(rows, claims, name, output)
     if folder is not None:
-        lines = [f"cat {printing.quoted(folder)}/report.md", f"sandbox tensorboard {printing.quoted(out)}"]
+        lines = [f"cat {quoted(folder)}/report.md", f"sandbox tensorboard {quoted(out)}"]
         curves = folder / "curves.png"
         if curves.exists():
             terminal.note(f"\nlearning curves: {curves}")

@@ -209,11 +209,10 @@ def _check_phases(plan_: Plan) -> None:
     asked, before = option(part, what), plan_.pretraining * plan_.per_rollout
     if asked + before > experiment.steps:
         first = f" after {before:,} of pre-training (pretrain_steps)" if before else ""
+        less = " or for less pre-training" if before else ""
         raise UsageError(
             f"{experiment.agent!r} takes {asked:,} environment steps to collect its {what}{first}, more than the "
-            f"budget of {experiment.steps:,}; raise --steps or ask for fewer {what}"
-            + " or for less pre-training"
-            * bool(before)
+            f"budget of {experiment.steps:,}; raise --steps or ask for fewer {what}{less}"
         )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -85,11 +84,6 @@ def write_crossing(found: list[crossing.World], output: str) -> None:
             print(to_text(crossing.cells(world)) + "\n")
             print("\n".join(_format.plain(text) for text in crossing.sentences(world)))
     sys.stdout.flush()
-
-
-def quoted(path: Path) -> str:
-    """As a shell takes it."""
-    return shlex.quote(str(path))
 
 
 def next_lines(lines: list[str]) -> None:

@@ -21,6 +21,7 @@ from typing import Any, Literal
 
 from sandbox.errors import CorruptFile, NoResources, SandboxError, UsageError
 from sandbox.files import disk_error, read_json, read_rows, write_json
+from sandbox.values import natural
 
 Status = Literal["done", "failed", "running", "stopped"]
 
@@ -143,12 +144,6 @@ def _is_done(run: Run) -> bool:
     return isinstance(result, dict) and result.get("status") == "done"
 
 
-def _natural(path: Path) -> list[list[tuple[int, int, str]]]:
-    """A sorting key under which seed-2 comes before seed-10."""
-    pieces = (re.findall(r"(\d+)|(\D+)", part, re.ASCII) for part in path.parts)
-    return [[(0, int(digits), "") if digits else (1, 0, text) for digits, text in part] for part in pieces]
-
-
 def find_runs(root: Path) -> list[Run]:
     """Every folder at or below `root` that has a config.json, in natural order; symbolic links are not followed."""
     found = []
@@ -156,7 +151,7 @@ def find_runs(root: Path) -> list[Run]:
         if "config.json" in files and not os.path.islink(os.path.join(folder, "config.json")):
             found.append(Path(folder))
             subfolders.clear()  # no run lies in a run
-    return [Run(path) for path in sorted(found, key=_natural)]
+    return [Run(path) for path in sorted(found, key=lambda path: [natural(part) for part in path.parts])]
 
 
 # ---------------------------------------------------------------------- writing into a run

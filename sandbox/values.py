@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from sandbox.errors import did_you_mean
@@ -81,3 +83,14 @@ def short(value: Any) -> str:
 def choices(name: str, known: Iterable[str]) -> str:
     known = list(known)
     return f"{did_you_mean(clip(name), known)} Known: {', '.join(known) or 'none'}."
+
+
+def quoted(path: str | Path) -> str:
+    """As a shell takes it, in a command that is shown to be typed."""
+    return shlex.quote(str(path))
+
+
+def natural(text: str) -> tuple[list[tuple[int, float, str]], str]:
+    """A sorting key under which the numbers in a text are in their order: 8, 16, and 1e-3, 0.01."""
+    parts = re.findall(r"(\d+(?:\.\d+)?(?:e[+-]?\d+)?)|(\D+)", text, re.ASCII)
+    return [(0, float(number), "") if number else (1, 0.0, other) for number, other in parts], text

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -21,6 +20,7 @@ import numpy as np
 
 from sandbox import statistics
 from sandbox.errors import CorruptFile
+from sandbox.values import natural, quoted
 
 RANDOM, ORACLE, PLAIN = "random", "oracle", "ppo"
 NUMBER = (int, float)
@@ -70,7 +70,7 @@ class Snapshot:
     def _unusable(self, why: str) -> CorruptFile:
         return CorruptFile(
             f"{self.path / 'result.json'}: {why}, so this run cannot be compared. "
-            f"Delete that file: then `sandbox resume {shlex.quote(str(self.path))}` makes it anew."
+            f"Delete that file: then `sandbox resume {quoted(self.path)}` makes it anew."
         )
 
 
@@ -186,12 +186,6 @@ def env_name(config: dict[str, Any]) -> str:
     """The world's id and, in the way of an agent's options, its arguments: "DeepSea-v0:size=20"."""
     world = config["world"]
     return ":".join([world["id"], *(f"{key}={value}" for key, value in sorted(world.get("kwargs", {}).items()))])
-
-
-def natural(text: str) -> tuple[list[tuple[int, float, str]], str]:
-    """A sorting key under which the numbers in a text are in their order: 8, 16, and 1e-3, 0.01."""
-    parts = re.findall(r"(\d+(?:\.\d+)?(?:e[+-]?\d+)?)|(\D+)", text, re.ASCII)
-    return [(0, float(number), "") if number else (1, 0.0, other) for number, other in parts], text
 
 
 def _arm(env: str, agent: str, members: list[Snapshot]) -> Arm:
