@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +81,15 @@ def test_a_second_ctrl_c_in_a_callback_from_c_is_not_lost(capfd: pytest.CaptureF
     assert capfd.readouterr().err == ""
 
 
+@pytest.fixture
+def listening() -> Iterator[None]:
+    """Ctrl-C as at a terminal: what a shell starts in the background is told to ignore it, these tests included."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("listening")
 def test_a_ctrl_c_in_a_callback_from_c_ends_the_command_before_a_run_too(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
