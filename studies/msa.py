@@ -8,9 +8,10 @@ and both get the same statistic. Many seeds are one tensor program (`_msa_nets`)
 
     make study-msa                     goes on where the file of results ends
     python -m studies.msa --rounds 2   the first seeds of every row only
+    python -m studies.msa --rows "autoencoder 30k"
 
-A round is a chunk of seeds of each row, those without a representation first. The rows of 30,000 updates cost one and a
-half CPU minutes a seed: those that hardly vary get 20 seeds, the others 100.
+A round is a chunk of seeds of each row, those without a representation first. The rows of 30,000 updates cost one to
+two CPU minutes a seed: those that hardly vary get 20 seeds, the other 100.
 """
 
 from __future__ import annotations
@@ -89,9 +90,9 @@ def run(name: str, chunk: int) -> dict[str, Any]:
     return {"row": name, "chunk": chunk, **scores, "cpu_seconds": round(time.process_time() - start, 1)}
 
 
-def plan(rounds: int) -> list[tuple[str, int]]:
+def plan(rounds: int, names: Sequence[str] = tuple(NAMED)) -> list[tuple[str, int]]:
     """(row, chunk) in order: those without a representation first, then round by round."""
-    jobs = [(k, row) for k in range(rounds) for row in ROWS if k < row.seeds // row.chunk]
+    jobs = [(k, NAMED[name]) for k in range(rounds) for name in names if k < NAMED[name].seeds // NAMED[name].chunk]
     return [(row.name, k) for k, row in sorted(jobs, key=lambda job: job[1].updates > 0)]
 
 
@@ -178,13 +179,14 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--rounds", type=int, default=100)
+    parser.add_argument("--rows", nargs="+", choices=NAMED, default=tuple(NAMED), metavar="ROW", help="all by default")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--out", type=Path, default=_run.RESULTS / "msa.json")
     options = parser.parse_args()
     runs = json.loads(options.out.read_text("utf-8"))["runs"] if options.out.exists() else []
     done = {(run["row"], run["chunk"]) for run in runs}
     made_by = versions()  # before the work: the source may change while it lasts
-    todo = [job for job in plan(options.rounds) if job not in done]
+    todo = [job for job in plan(options.rounds, options.rows) if job not in done]
     # glibc keeps freed memory: else the batch's pictures are paged in again at every update.
     os.environ |= {"OMP_NUM_THREADS": "1"} | dict.fromkeys(
         ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(2**28)

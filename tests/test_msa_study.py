@@ -94,6 +94,11 @@ def test_tanh_and_its_gradient_are_torchs() -> None:
     torch.testing.assert_close(mine, theirs)
 
 
+def test_compiled_tanh_is_numpys() -> None:
+    for x in np.linspace(-20, 20, 4001, dtype=np.float32):
+        assert _msa_phi._tanh(x) == pytest.approx(math.tanh(x), abs=2e-7)
+
+
 def test_products_in_bfloat16_are_those_of_float32_but_for_rounding() -> None:
     x = torch.rand(2, 40, 324)
     one, other = (Nets(2, (324, 32, 2), tanh, tanh, short=short, generator=generator()) for short in (False, True))
