@@ -244,7 +244,7 @@ def evaluate(
     """Play a run's final agent on unseen levels; the run itself is not changed.
 
     Example:
-    sandbox evaluate runs/DeepSea-v0/ppo+counts-1a2b3c4d/seed-0 --episodes 500
+    sandbox evaluate runs/DeepSea-v0/ppo-counts-1a2b3c4d/seed-0 --episodes 500
     """
     from sandbox import main_job
 
@@ -259,7 +259,7 @@ def probe(
     """What a linear reader finds of the world's true state in what runs have learned, beside four controls.
 
     Example:
-    sandbox probe runs/MiniGrid-DoorKey-8x8-v0/ppo+inverse-1a2b3c4d/seed-0
+    sandbox probe runs/MiniGrid-DoorKey-8x8-v0/ppo-inverse-1a2b3c4d/seed-0
     """
     from sandbox import probe as probing
 
@@ -273,7 +273,7 @@ def diagnose(
     """Whether a run's representation is healthy, collapsing or collapsed, against its untrained encoder.
 
     Example:
-    sandbox diagnose runs/MiniGrid-DoorKey-8x8-v0/ppo+inverse-1a2b3c4d/seed-0
+    sandbox diagnose runs/MiniGrid-DoorKey-8x8-v0/ppo-inverse-1a2b3c4d/seed-0
     """
     from sandbox import diagnose as diagnosing
 

@@ -30,8 +30,11 @@ Status = Literal["done", "failed", "running", "stopped"]
 
 
 def slug(text: str) -> str:
-    """`text` as one folder name: characters from [A-Za-z0-9._+-], 1 to 80 of them, not beginning with '.' or '-'."""
-    return re.sub(r"[^A-Za-z0-9._+-]+", "-", text).lstrip("-.")[:80].rstrip("-") or "unnamed"
+    """`text` as one folder name: characters from [A-Za-z0-9._-], 1 to 80 of them, not beginning with '.' or '-'.
+
+    No plus sign: TensorBoard's projector asks for a run by an address in which it stands for a space.
+    """
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).lstrip("-.")[:80].rstrip("-") or "unnamed"
 
 
 # ---------------------------------------------------------------------- a run

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import unquote_plus
 
 import pytest
 from hypothesis import given
@@ -25,16 +26,17 @@ ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
 @given(st.one_of(st.text(), st.text("./-~ \0A"), st.text("ab-", min_size=70, max_size=100)))
 def test_a_slug_is_always_one_safe_folder_name(text):
     name = slug(text)
-    assert re.fullmatch(r"[A-Za-z0-9._+-]{1,80}", name)
+    assert re.fullmatch(r"[A-Za-z0-9._-]{1,80}", name)
     assert name not in (".", "..")
     assert name[0] not in "-."
+    assert unquote_plus(name) == name  # TensorBoard's projector puts it into an address as it is
 
 
 @pytest.mark.parametrize(
     ("text", "name"),
     [
         ("MiniGrid-DoorKey-8x8-v0", "MiniGrid-DoorKey-8x8-v0"),
-        ("ppo+rnd:lr=1e-4", "ppo+rnd-lr-1e-4"),
+        ("ppo+rnd:lr=1e-4", "ppo-rnd-lr-1e-4"),
         ("../../x", "x"),
         ("..", "unnamed"),
         ("", "unnamed"),
