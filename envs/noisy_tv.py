@@ -59,7 +59,8 @@ class NoisyTV(MiniGridWorld):
     As in MiniGrid; and `tv`, 1 while the view is random (not where it always is).
 
     ## Cells
-    The agent's position.
+    The agent's position. `exploration()` adds `watched`, the share of all steps since `reset` that went to the
+    television (not where it is always on).
 
     ## Oracle
     MiniGrid's planner; it never looks.
@@ -93,6 +94,7 @@ class NoisyTV(MiniGridWorld):
         self.extra_actions = 0 if always_on else 1
         self.noisy = np.full(num_envs, always_on)  # does the present view have noise
         self.shown = np.zeros(num_envs, np.int64)  # the words that the noise follows from
+        self.spent = np.zeros(2, np.int64)  # steps since `reset`, and how many of them went to the television
         super().__init__(load_pool(rooms, {}, levels, eval_levels), num_envs, split=split, emit_labels=emit_labels)
         if not always_on:
             self.label_spaces = self.label_spaces | {"tv": spaces.Discrete(2)}
@@ -107,6 +109,7 @@ class NoisyTV(MiniGridWorld):
         watching = (np.asarray(actions) == TV) & (not self.always_on)
         moved = super()._move(np.where(watching, DONE, actions))  # in a MultiRoom DONE does nothing
         self.noisy = watching | self.always_on
+        self.spent += self.num_envs, watching.sum()
         if self.noisy.any():
             self.shown = words(self.np_random, self.num_envs)
         return moved
@@ -119,12 +122,22 @@ class NoisyTV(MiniGridWorld):
         """MiniGrid's, and `tv`."""
         return super().labels() | ({} if self.always_on else {"tv": self.noisy.astype(np.int64)})
 
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict]:
+        self.spent[:] = 0
+        return super().reset(seed=seed, options=options)
+
+    def exploration(self) -> dict[str, float]:
+        """As every world, and `watched`."""
+        steps, watched = self.spent.tolist()
+        return super().exploration() | ({"watched": watched / steps} if steps and not self.always_on else {})
+
     def state_dict(self) -> dict[str, np.ndarray]:
-        return super().state_dict() | {"noisy": self.noisy.copy(), "shown": self.shown.copy()}
+        mine = {"noisy": self.noisy.copy(), "shown": self.shown.copy(), "spent": self.spent.copy()}
+        return super().state_dict() | mine
 
     def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
         super().load_state_dict(state)
-        self.noisy, self.shown = state["noisy"].copy(), state["shown"].copy()
+        self.noisy, self.shown, self.spent = (state[name].copy() for name in ("noisy", "shown", "spent"))
 
 
 @njit(cache=True)

@@ -1,4 +1,4 @@
-"""The page of the curiosity study, from studies/results/curiosity.json: claims, scores, ranks, coverage, cost."""
+"""The page of the curiosity study, from studies/results/curiosity.json: what helps where, claims and tables."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from sandbox.analyses._format import escape, markdown_table
 from sandbox.statistics import MIN_SEEDS
+from studies._beside_none import OUTCOMES
 
 
 def curiosity(result: dict[str, Any]) -> str:
@@ -20,6 +21,7 @@ def curiosity(result: dict[str, Any]) -> str:
         "the true state (privileged), as the `oracle` is. ObstructedMaze-1Dlh stands for the larger 2Dlh, where of the "
         "bonuses that were tried all but `contacts` stayed at .02 or below. Commits of the runs: "
         f"{', '.join(f'`{commit}`' for commit in result['commits']) or 'none'}.{on_gpu(result)}\n\n"
+        f"## What helps where\n\n{_beside_none(result['beside_none'])}\n"
         f"## Claims\n\n{claims(result['claims'], '_claims')}\n"
         f"## Scores\n\n{_scores(arms)}\n## Ranks\n\n{ranks(result['ranks'])}\n"
         f"## Coverage\n\n{_coverage(arms)}\n## Cost\n\n{_cost(arms)}"
@@ -49,6 +51,33 @@ def claims(judged: Sequence[dict[str, Any]], by: str) -> str:
     )
     lines = [f"* {claim['claim']}, {escape(line)}\n" for claim in judged for line in claim["lines"]]
     return head + table + "\n" + "".join(lines)
+
+
+def _beside_none(rows: Sequence[dict[str, Any]]) -> str:
+    """A line for each world: the arms by how they stand to PPO without a bonus."""
+    head = (
+        "Every arm against `none`, PPO without a bonus, paired by seed, with intervals at 1 - 0.05 / k for the k arms "
+        "of a world (`studies/_beside_none.py`). *No worse*: no evidence of a difference, and the interval ends less "
+        "than .05 of the scale below, where `none` has so much to lose. In brackets the IQM.\n\n"
+    )
+    return head + "".join(_world(row) for row in rows)
+
+
+def _world(row: dict[str, Any]) -> str:
+    def named(arms: Sequence[str]) -> str:
+        return ", ".join(
+            f"{arm} ({_number(row['iqm'][arm])})" for arm in sorted(arms, key=lambda arm: -row["iqm"][arm])
+        )
+
+    parts = [f"{outcome}: {named(row[outcome])}" for outcome in OUTCOMES if row[outcome]]
+    none = _number(row["iqm"]["none"])
+    return (
+        f"* **{row['world']}** ({row['metric']}, {row['n']} seeds or more; none {none}). {escape('; '.join(parts))}.\n"
+    )
+
+
+def _number(value: float) -> str:
+    return f"{value:.3f}".removeprefix("0") if 0 < value < 0.1 else f"{value:.2f}"
 
 
 def interval(value: dict[str, Any] | None, planned: int | None = None) -> str:
@@ -109,14 +138,14 @@ def ranks(found: dict[str, Any]) -> str:
     return (
         "Kendall's tau-b between the orders of the arms by two halves of the seeds, mean over 200 splits:\n\n"
         + markdown_table(["world", "arms", "seeds", "tau of halves"], worlds)
-        + "\nPlace over worlds, 0 if an arm is always best and 1 if always last, with the 95 % interval of a bootstrap "
-        "over seeds, and how often it keeps its position in these draws. Whoever stands higher is better only where "
+        + "\nPlace over the worlds in which all of these arms were run, 0 if an arm is always best and 1 if always "
+        "last, with the 95 % interval of a bootstrap over seeds, and how often it keeps its position in these draws. Whoever stands higher is better only where "
         "the intervals and the claims say so:\n\n" + markdown_table(["arm", "worlds", "place", "keeps"], arms)
     )
 
 
 def _coverage(arms: Sequence[dict[str, Any]]) -> str:
-    rows = [arm for arm in arms if arm["coverage"] and arm["metric"] != "solved"]
+    rows = [arm for arm in arms if arm["coverage"]]
     tables = [
         _by_arm(some, lambda row: f"{row['coverage']['iqm']:.2f} / {_iqm(row, 'life')} / {_iqm(row, 'entropy')}")
         for some in _few_worlds(rows)
@@ -124,7 +153,9 @@ def _coverage(arms: Sequence[dict[str, Any]]) -> str:
     return (
         "Share of cells that an evaluation episode visits / share of all cells that training visited, where all "
         "episodes have one level / entropy of all visits in training (IQM over those runs whose record has them; the "
-        "oldest records are of scores alone):\n\n" + "\n".join(tables)
+        "oldest records are of scores alone). A cell is a place of the agent: not the whole true state, which "
+        "things that move and doors belong to. Where every episode has a level of its own, entropy is of the visits of "
+        "the map over all levels, and hardly tells arms apart:\n\n" + "\n".join(tables)
     )
 
 

@@ -2,9 +2,9 @@
 
 Within a world arms are ranked by the IQM of their scores (1 is best; ties share the mean rank). `halves` is Kendall's
 tau-b between the orders by two random halves of the seeds: 1 if both halves tell the same order, about 0 if neither
-tells anything. Over worlds an arm's place is its mean of (rank - 1) / (arms - 1), 0 if it is always best; its interval
-is that of a bootstrap that draws seeds again within each world, the same for all arms; `keeps` is the share of these
-draws in which it has the position that it has in the full data.
+tells anything. Over the worlds that hold most arms, each the same, an arm's place is its mean of (rank - 1) / (arms -
+1), 0 if it is always best; its interval is that of a bootstrap that draws seeds again within each world, the same for
+all arms; `keeps` is the share of these draws in which it has the position that it has in the full data.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ Cell = tuple[str, str]  # world, arm
 
 
 def stability(scores: Mapping[Cell, Mapping[int, float]]) -> dict[str, Any]:
-    """`worlds` and `arms`, a row each; arms with fewer than five seeds are left out, and worlds with one arm."""
+    """`worlds` and `arms`, a row each; arms with fewer than five seeds are left out, and worlds with one arm.
+
+    Places are compared over worlds with the same arms: an average over other worlds is another measure.
+    """
     tables = {world: table for world in dict.fromkeys(w for w, _ in scores) if (table := _table(world, scores))}
     rng = np.random.default_rng(0)
     places = {world: _draws(matrix, rng) for world, (_, matrix) in tables.items()}
@@ -30,7 +33,9 @@ def stability(scores: Mapping[Cell, Mapping[int, float]]) -> dict[str, Any]:
         {"world": world, "arms": len(names), "seeds": matrix.shape[1], "halves": _halves(matrix, rng)}
         for world, (names, matrix) in tables.items()
     ]
-    return {"worlds": worlds, "arms": _over_worlds(tables, places)}
+    most = max((len(names) for names, _ in tables.values()), default=0)
+    full = {world: table for world, table in tables.items() if len(table[0]) == most}
+    return {"worlds": worlds, "arms": _over_worlds(full, places)}
 
 
 Table = tuple[list[str], np.ndarray]  # arms, scores [arms, seeds]

@@ -31,7 +31,7 @@ from sandbox.errors import SandboxError
 from sandbox.files import read_json, write_json
 from sandbox.runs import Run
 from sandbox.versions import versions
-from studies import _claims, _ranks
+from studies import _beside_none, _claims, _ranks
 from studies._batches import Batch, every, failed, run, summary
 from studies._records import Records, carry, commits, keep, name_of
 from studies.deep_sea import EPISODES, beats_chance
@@ -41,7 +41,14 @@ COMMAND = "make study-curiosity"
 ROOT = Path("runs") / "curiosity"
 RESULT, FLY_HASH = (HERE / "results" / f"{name}.json" for name in ("curiosity", "fly_hash"))
 RECORDS = HERE / "results" / "curiosity_runs.jsonl"
-FILES = ("curiosity", "curiosity_free", "curiosity_small", "curiosity_hard", "curiosity_cartpole")
+FILES = (
+    "curiosity",
+    "curiosity_free",
+    "curiosity_small",
+    "curiosity_hard",
+    "curiosity_harder",
+    "curiosity_cartpole",
+)
 ROLLOUT = 16 * 32  # steps of one in DeepSea
 METRICS = {"DeepSea-v0": "solved", "CartPole-v1": "return"}  # elsewhere success; without a reward coverage
 REFERENCES = ("random", "oracle")
@@ -83,7 +90,7 @@ def wanted(kept: Records, first: bool) -> Callable[[Experiment], bool]:
 
 def record(experiment: Experiment, run_: Run) -> dict[str, Any]:
     """`us`: CPU time per step of the whole run, where no GPU took part of it; `life`: share of all states that
-    training visited."""
+    training visited; `watched`: share of training that went to a television."""
     found = run_.result or {}
     told = found["coverage"] or {}
     training = told.get("training", {})
@@ -94,6 +101,7 @@ def record(experiment: Experiment, run_: Run) -> dict[str, Any]:
         "coverage": told.get("evaluation"),
         "life": training.get("coverage"),
         "entropy": training.get("entropy"),
+        "watched": training.get("watched"),
         "us": spent,
     }
     return {name: None if value is None else round(value, 4) for name, value in values.items()}
@@ -116,7 +124,8 @@ def result(kept: Records, planned: Sequence[Batch]) -> dict[str, Any]:
         "commits": made,
         "on_gpu": sum("device" in one for one in kept.values()),
         "arms": rows,
-        "claims": _claims.judge(scores, seeds, hashes),
+        "claims": _claims.judge(scores | watched_of(kept, planned), seeds | watching(seeds), hashes),
+        "beside_none": _beside_none.beside(scores, metrics_of(planned)),
         "ranks": _ranks.stability({cell: of for cell, of in scores.items() if cell[1] not in REFERENCES}),
     }
 
@@ -150,6 +159,27 @@ def scores_of(kept: Records, planned: Sequence[Batch]) -> dict[_claims.Cell, dic
         for batch in planned
         for arm in batch.arms
     }
+
+
+def watched_of(kept: Records, planned: Sequence[Batch]) -> dict[_claims.Cell, dict[int, float]]:
+    """As `scores_of`: how much of each training went to a television, where the record tells it."""
+    found: dict[_claims.Cell, dict[int, float]] = {}
+    for folder, one in every(planned):
+        told = kept.get(name_of(folder, one), {}).get("watched")
+        if told is not None:
+            world, arm = cell_of(one)
+            found.setdefault((world + _claims.WATCHED, arm), {})[one.seed] = told
+    return found
+
+
+def watching(planned: dict[_claims.Cell, int]) -> dict[_claims.Cell, int]:
+    """The numbers of seeds by the names that `watched_of` has."""
+    return {(world + _claims.WATCHED, arm): seeds for (world, arm), seeds in planned.items()}
+
+
+def metrics_of(planned: Sequence[Batch]) -> dict[str, str]:
+    """World -> what its score is."""
+    return {world_name(arm[0]): metric_of(arm[0]) for batch in planned for arm in batch.arms}
 
 
 def tried(arm: Sequence[Experiment], scores: _claims.Scores) -> bool:

@@ -66,7 +66,7 @@ def test_a_claim_that_misses_worlds_says_how_it_stands_in_the_others() -> None:
     rows.append(row(_label_claims.WORLDS[2], _label_claims.FROZEN, around(0.2, "frozen")))
     claim = next(one for one in _label_claims.judge(rows) if one["claim"] == "4")
     assert claim["verdict"] == "not run (25 of 50)"
-    assert len(claim["lines"]) == 1
+    assert len(claim["lines"]) == 3  # of both worlds together, and of each
     assert claim["lines"][0].startswith(f"so far, in {', '.join(few)}: held: ")
 
 

@@ -10,14 +10,17 @@ per process. Tables are open-addressed with linear probing and at most half full
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numba import njit
 from torch import Tensor, nn
 
+from agents.faults import Unfit
 from agents.rollout import Obs, Rollout, map_obs
+
+State = Literal["view", "full"]
 
 _SEED = np.uint64(0x9E3779B97F4A7C15)
 _M1, _M2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
@@ -67,6 +70,26 @@ def view_keys(obs: Obs, decimals: int, axes: int = 2) -> np.ndarray:
         _fold(_words(part, axes, decimals), hashes)
     hashes[hashes == 0] = 1  # 0 marks an empty slot
     return hashes.view(np.int64).reshape(parts[0].shape[:axes])
+
+
+def arrival_keys(rollout: Rollout, state: State, decimals: int) -> np.ndarray:
+    """[T, N] keys of what was reached: of `next_obs`, or of the true states.
+
+    An episodic memory holds start views too: no true state may have the key of a view.
+
+    Raises:
+        Unfit: true states are asked for, and the steps have no labels.
+    """
+    if state == "view":
+        return view_keys(rollout.next_obs, decimals)
+    if not rollout.labels:
+        raise Unfit("state='full' needs the world's labels, and these steps have none; use state='view'")
+    return view_keys({"": torch.ones(rollout.shape), **rollout.labels}, decimals)
+
+
+def told(state: State) -> str | None:
+    """What a bonus that asks for this is told beyond the agent's view."""
+    return "the true state instead of the view" if state == "full" else None
 
 
 # ---------------------------------------------------------------------- tables

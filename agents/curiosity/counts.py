@@ -18,14 +18,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from agents.context import Context
 from agents.curiosity import IntrinsicReward
-from agents.curiosity._visits import EpisodicVisits, LifelongCounts, view_keys
+from agents.curiosity._visits import EpisodicVisits, LifelongCounts, arrival_keys, told
 from agents.faults import Unfit
 from agents.rollout import Rollout
 
@@ -58,12 +57,12 @@ class Counts(IntrinsicReward):
         if episodic == "none" and not lifelong:
             raise Unfit("counts: episodic='none' with lifelong=false pays every step the same; choose one of them")
         self.state, self.episodic, self.decimals = state, episodic, decimals
-        self.privileged = "the true state instead of the view" if state == "full" else None
+        self.privileged = told(state)
         self.visits = None if episodic == "none" else EpisodicVisits(context.n_envs)
         self.counts = LifelongCounts(max_views) if lifelong else None
 
     def reward(self, rollout: Rollout) -> Tensor:
-        keys = self._keys(rollout)
+        keys = arrival_keys(rollout, self.state, self.decimals)
         bonus = torch.ones(rollout.shape)
         if self.visits is not None:
             visits = torch.from_numpy(self.visits.visit(rollout, keys, self.decimals))
@@ -77,16 +76,8 @@ class Counts(IntrinsicReward):
         if self.counts is None:
             return {}
         name = "views" if self.state == "view" else "states"
-        return {name: float(self.counts.add(self._keys(rollout)))}
+        return {name: float(self.counts.add(arrival_keys(rollout, self.state, self.decimals)))}
 
     def new_episodes(self) -> None:
         if self.visits is not None:
             self.visits.new_episodes()
-
-    def _keys(self, rollout: Rollout) -> np.ndarray:
-        """[T, N] keys of what was reached. The episodic memory holds start views too: no state may have their key."""
-        if self.state == "view":
-            return view_keys(rollout.next_obs, self.decimals)
-        if not rollout.labels:
-            raise Unfit("counts: state='full' needs the world's labels, and these steps have none; use state='view'")
-        return view_keys({"": torch.ones(rollout.shape), **rollout.labels}, self.decimals)

@@ -9,15 +9,15 @@ What we do differently: the start view of an episode counts as one visit (there 
 ended); beta is .1, theirs is 10 against .1 for the other loss, that is 100. The forward loss is least where all views
 have equal features, and on the run's encoder under Adam theirs leads there: after 600,000 steps of MultiRoom-N4-S5
 (`sandbox train ppo+ride:beta=100.0`, seed 0) the bonus had fallen from .35 to .003 and the inverse model named .27 of
-the actions (the commonest: .31); with .1 it named .92 (.61). N_ep counts the agent's own partial view, where the
-authors' MiniGrid code hashes the full grid that the agent cannot see. One epoch a rollout, over the same share of the
-steps as in `icm`. The bonus is divided by the std of its returns; theirs is not, but added to the reward and cut with
-it to [-1, 1].
+the actions (the commonest: .31); with .1 it named .92 (.61). N_ep counts the agent's own partial view; the authors'
+MiniGrid code hashes the full grid that the agent cannot see, as `state="full"` does. One epoch a rollout, over the same
+share of the steps as in `icm`. The bonus is divided by the std of its returns; theirs is not, but added to the reward
+and cut with it to [-1, 1].
 """
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -28,7 +28,7 @@ from agents.context import Context
 from agents.curiosity import IntrinsicReward
 from agents.curiosity._batches import before_and_after, descend, means
 from agents.curiosity._features import Features, Steps
-from agents.curiosity._visits import EpisodicVisits, view_keys
+from agents.curiosity._visits import EpisodicVisits, arrival_keys, told
 from agents.layers import Dense, Linear
 from agents.rollout import Rollout
 
@@ -42,6 +42,7 @@ class RIDE(IntrinsicReward):
         hidden: units of the hidden layer of both models.
         proportion: share of the steps to learn from; None: min(1, 32 / n_envs).
         decimals: floats are rounded to so many places before hashing.
+        state: what N_ep counts: `view` what the agent sees; `full` the true state (privileged), as the authors do.
 
     Raises:
         ValueError: if the action space is neither Discrete nor Box.
@@ -58,8 +59,10 @@ class RIDE(IntrinsicReward):
         hidden: Annotated[int, Field(ge=1)] = 256,
         proportion: Annotated[float, Field(gt=0, le=1)] | None = None,
         decimals: Annotated[int, Field(ge=0, le=12)] = 2,
+        state: Literal["view", "full"] = "view",
     ) -> None:
         super().__init__(context)
+        self.state, self.privileged = state, told(state)
         self.beta, self.decimals = beta, decimals
         self.features = Features(context, "inverse", hidden=hidden, proportion=proportion)
         d = self.features.dim
@@ -68,7 +71,7 @@ class RIDE(IntrinsicReward):
         self.optimiser = Adam(self.parameters(), lr)
 
     def reward(self, rollout: Rollout) -> Tensor:
-        visits = self.visits.visit(rollout, view_keys(rollout.next_obs, self.decimals), self.decimals)
+        visits = self.visits.visit(rollout, arrival_keys(rollout, self.state, self.decimals), self.decimals)
         before, after = before_and_after(self.features, rollout)
         impact = (after - before).norm(dim=-1).to(rollout.rewards.device)
         return impact * torch.from_numpy(visits).to(impact).rsqrt()

@@ -1,5 +1,7 @@
 """NovelD: against a literal loop, once per view and episode, with the norm that is not squared."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -75,6 +77,19 @@ def test_pays_once_per_view_and_episode_by_hand() -> None:
     # 4 - 1; 1 - 2 < 0; 4 again; 5 - 2 at the end; new episode from 3: 8 - 1.5; 3 was its start
     assert bonus.reward(data)[:, 0].tolist() == [3, 0, 0, 3, 6.5, 0]
     assert bonus.reward(data)[:3, 0].tolist() == [3, 0, 0]  # the episode in progress knew 3 and 8 only
+
+
+def test_first_visits_of_true_states_are_told_by_labels_whatever_the_view() -> None:
+    torch.manual_seed(0)
+    seen, told = (NovelD(context(1), alpha=0.0, state=state) for state in ("view", "full"))
+    told.load_state_dict(seen.state_dict())
+    data = walk(3, 1, seed=0)
+    still = replace(data, next_obs=data.next_obs[:1].repeat(3, 1, 1), terminated=data.terminated & False,
+                    truncated=data.truncated & False, labels={"cell": torch.tensor([[1], [2], [1]])})  # fmt: skip
+    assert (seen.reward(still)[:, 0] > 0).tolist() == [True, False, False]
+    assert (told.reward(still)[:, 0] > 0).tolist() == [True, True, False]
+    assert told.privileged
+    assert seen.privileged is None
 
 
 class Zero(nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -38,6 +39,16 @@ def test_the_fourth_visit_pays_half_of_the_first() -> None:
     roots = [1, 2, 2, 3, 3, 4, 4]  # the start view 0 has one visit already
     assert reward.tolist() == pytest.approx([step / root**0.5 for root in roots])
     assert reward[6] == pytest.approx(reward[0].item() / 2)
+
+
+def test_visits_of_true_states_are_counted_by_labels_whatever_the_view() -> None:
+    bonus, data = RIDE(context(1), state="full"), scripted([0, 3, 0, 3], [3, 0, 3, 0], [0] * 4)
+    reward = bonus.reward(replace(data, labels={"cell": torch.tensor([[7], [8], [9], [8]])}))[:, 0]
+    assert reward.tolist() == pytest.approx([3 * 2**0.5 / root**0.5 for root in (1, 1, 1, 2)])
+    assert bonus.privileged
+    assert RIDE(context(1)).privileged is None
+    with pytest.raises(ValueError, match="labels"):
+        bonus.reward(data)
 
 
 @pytest.mark.parametrize("kind", ["terminated", "truncated"])

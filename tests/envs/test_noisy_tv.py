@@ -93,6 +93,12 @@ def test_the_television_only_costs_a_step_and_is_off_again() -> None:
     assert infos["labels"]["tv"].tolist() == [0, 0]
     assert world.episode_lengths.tolist() == [4, 4]
     assert world.exploration()["entropy"] < 0.2
+    assert world.exploration()["watched"] == 3 / 8
+    other: Any = vector.make(IDS[0], 2, **SMALL)
+    other.load_state_dict(world.state_dict())
+    assert other.exploration()["watched"] == 3 / 8
+    world.reset(seed=0)
+    assert "watched" not in world.exploration()
 
 
 def test_symbols_are_drawn_evenly() -> None:
