@@ -139,8 +139,9 @@ def ranks(found: dict[str, Any]) -> str:
         "Kendall's tau-b between the orders of the arms by two halves of the seeds, mean over 200 splits:\n\n"
         + markdown_table(["world", "arms", "seeds", "tau of halves"], worlds)
         + "\nPlace over the worlds in which all of these arms were run, 0 if an arm is always best and 1 if always "
-        "last, with the 95 % interval of a bootstrap over seeds, and how often it keeps its position in these draws. Whoever stands higher is better only where "
-        "the intervals and the claims say so:\n\n" + markdown_table(["arm", "worlds", "place", "keeps"], arms)
+        "last, with the 95 % interval of a bootstrap over seeds, and how often it keeps its position in these draws. "
+        "Whoever stands higher is better only where the intervals and the claims say so:\n\n"
+        + markdown_table(["arm", "worlds", "place", "keeps"], arms)
     )
 
 
