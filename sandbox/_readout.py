@@ -50,16 +50,21 @@ def standardised(x: Parts) -> Parts:
 
 
 def ridge_r2(x: Parts, y: Parts) -> list[float]:
-    """R2 on the test part, of each column of y [M, K]."""
+    """R2 on the test part, of each column of y [M, K]; what is predicted stays within the training part's values.
+
+    A feature that hardly varies in training can stand far out in a test frame, and one such frame would be the score.
+    """
+    low, high = y.train.double().amin(0), y.train.double().amax(0)
     x = standardised(x)
     mean = y.train.double().mean(0)
     centred = y.train.double() - mean
     values, vectors = torch.linalg.eigh(x.train.T @ x.train)
     projected = vectors.T @ (x.train.T @ centred)
     weights = torch.stack([vectors @ (projected / (values.clamp(min=0) + alpha)[:, None]) for alpha in ALPHAS])
-    errors = (x.validation @ weights + mean - y.validation).square().mean(1)  # [alphas, K]
+    read = (x.validation @ weights + mean).clamp(low, high)
+    errors = (read - y.validation).square().mean(1)  # [alphas, K]
     best = weights[errors.argmin(0), :, torch.arange(y.train.shape[1])]  # [K, D]
-    return r2(y.test.double(), x.test @ best.T + mean)
+    return r2(y.test.double(), (x.test @ best.T + mean).clamp(low, high))
 
 
 def r2(truth: Tensor, predicted: Tensor) -> list[float]:

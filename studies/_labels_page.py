@@ -8,6 +8,7 @@ from typing import Any
 from sandbox.analyses._format import escape, markdown_table
 from sandbox.statistics import MIN_SEEDS
 from studies._curiosity_page import claims, failures, interval, on_gpu, ranks
+from studies._probed import MEASURES
 from studies._two_by_two import ARMS, EFFECTS
 
 
@@ -28,7 +29,7 @@ def labels(result: dict[str, Any]) -> str:
         "`studies/_other_claims.py`.\n\n"
         f"## Data or objective\n\n{_two_by_two_table(result['two_by_two'])}\n"
         f"## Scores\n\n{_scores(arms)}\n## Learning curves\n\n{CURVES}\n## Ranks\n\n{ranks(result['ranks'])}\n"
-        f"## Probes\n\n{_probes(arms, result['claims'][-1])}"
+        f"## Probes\n\n{_probes(arms, result['claims'][-1])}\n## Ranks of features\n\n{_diagnoses(arms)}"
     )
 
 
@@ -45,8 +46,9 @@ def _probes(arms: Sequence[dict[str, Any]], claim: dict[str, Any]) -> str:
     worlds = list(dict.fromkeys(arm["world"] for arm in probed))
     return (
         "What a linear reader finds in the features of the final encoder (`sandbox probe`): macro-F1 of the oracle's "
-        "action and of the reward, and the mean of macro-F1 and R2 over the labels; means over n seeds. Runs made "
-        "before runs were probed have none.\n\n"
+        "action and of the reward, and the mean of macro-F1 and R2 over the labels; means over n seeds; last one run's "
+        "controls, that is the most frequent class, the untrained encoder, principal components, and an encoder "
+        "trained on 2,000 labelled frames. Runs made before runs were probed have none.\n\n"
         + "\n".join(_probed(world, [arm for arm in probed if arm["world"] == world], claim) for world in worlds)
     )
 
@@ -58,10 +60,46 @@ def _probed(world: str, arms: Sequence[dict[str, Any]], claim: dict[str, Any]) -
         values = [[value for value in arm["probes"].get(name, []) if value is not None] for name in names]
         means = [f"{sum(one) / len(one):.3f}" if one else "-" for one in values]
         rows.append([arm["letter"], arm["arm"], str(max(map(len, values))), *means, f"{arm['score']['iqm']:.2f}"])
+    control = next((arm["controls"] for arm in arms if arm["controls"]), {})
+    rows += [["", f"*{name}*", "", *(_told(read.get(one)) for one in names), ""] for name, read in control.items()]
     taus = claim["worlds"].get(world, {})
     order = ", ".join(f"{name} {value:.2f}" for name, value in taus.items())
     said = f"\nKendall's tau with the scores of claim 6's agents: {order}.\n" if order else ""
     return f"### {world}\n\n" + markdown_table(["", "arm", "n", *names, "score"], rows) + said
+
+
+def _told(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _diagnoses(arms: Sequence[dict[str, Any]]) -> str:
+    """Whether features have collapsed: means over the runs that were diagnosed."""
+    rows = [
+        [arm["world"], arm["letter"], arm["arm"], str(len(of)), *(_sides(of, name) for name in MEASURES), _verdicts(of)]
+        for arm in sorted(arms, key=lambda arm: (arm["world"], *_order(arm)))
+        if (of := arm["diagnoses"])
+    ]
+    if not rows:
+        return "No run has been diagnosed.\n"
+    return (
+        "Directions that the features of the final encoder use (centred RankMe), that tell frames of other times apart "
+        "(LiDAR), and their spread (`sandbox diagnose`): mean over n runs, and of the untrained encoder. Runs made "
+        "before runs were diagnosed have none.\n\n"
+        + markdown_table(["world", "", "arm", "n", "RankMe", "LiDAR", "std", "verdicts"], rows, text_columns=3)
+    )
+
+
+def _sides(of: Sequence[dict[str, Any]], name: str) -> str:
+    def mean(side: int) -> str:
+        values = [one[name][side] for one in of if one[name][side] is not None]
+        return f"{sum(values) / len(values):.3g}" if values else "-"
+
+    return f"{mean(0)} ({mean(1)})"
+
+
+def _verdicts(of: Sequence[dict[str, Any]]) -> str:
+    told = [one["verdict"] for one in of]
+    return ", ".join(f"{told.count(name)} {name}" for name in dict.fromkeys(told))
 
 
 def _two_by_two_table(lines: Sequence[dict[str, Any]]) -> str:
@@ -91,12 +129,18 @@ def _crossings(crossings: Sequence[dict[str, Any]]) -> str:
     lines = [f"* {escape(line)}\n" for crossing in crossings for line in crossing["sentences"]]
     if not lines:
         return "No world has enough finished runs.\n"
-    rows = [[one["env"], one["supervised"], str(one["n"]), f"{one['level']:.2f}", *_n_star(one)] for one in found]
-    names = ["world", "supervised", "n", "level", "n*", "95 % interval"]
+    rows = [
+        [one["env"], one["supervised"], one["letter"], str(one["n"]), f"{one['level']:.2f}", f"{one['rewards']:,.0f}",
+         *_n_star(one)]
+        for one in found
+    ]  # fmt: skip
+    names = ["world", "supervised", "self-taught", "n", "level", "rewards", "n*", "95 % interval"]
     return (
-        "n*: the action labels at which a supervised arm reaches the level of the self-taught one, S3, which has "
-        "none.\n\n" + markdown_table(names, rows, text_columns=2) + "\n" + "".join(lines)
-    )
+        "n*: the action labels at which a supervised arm reaches the level of a self-taught one, which has none. But "
+        "the self-taught arms see the reward, which is information too: *rewards* counts how many times, of which the "
+        "supervised arms see none.\n\n"
+        + markdown_table(names, rows, text_columns=3) + "\n" + "".join(lines)
+    )  # fmt: skip
 
 
 def _n_star(one: dict[str, Any]) -> tuple[str, str]:

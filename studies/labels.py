@@ -44,6 +44,8 @@ DEFAULT = ("labels", "labels_pixels", "labels_rendered")
 FURTHER = ("labels_all", "labels_all_pixels", "labels_all_rendered")
 MSA, JEPA = (HERE / "results" / f"{name}.json" for name in ("msa", "jepa"))
 REFERENCES = ("random", "oracle")
+MAIN = _label_claims.SELF_TAUGHT
+LEVELS = (MAIN, _label_claims.AUXILIARY, _label_claims.FROZEN, "ppo+noveld")  # no label; S3, S4, S2, R3
 LETTERS = {
     "random": "L0", "oracle": "O", "ppo": "R1", "ppo+noveld": "R3",
     "ppo+inverse:mode=frozen,pretrain_steps=0": "L1", "ppo+noveld+inverse:mode=frozen,pretrain_steps=0": "L1, curious",
@@ -78,7 +80,8 @@ def record(experiment: Experiment, run_: Run) -> dict[str, Any]:
         **scores, **told, "episodes": found["evaluation"]["episodes"],
         "coverage": found["coverage"] and round(found["coverage"]["evaluation"], 4),
         "cpu_seconds": round(found["cost"]["cpu_seconds"], 1),
-        "probes": _probed.probed(run_), "curve": _label_curves.evaluations(run_, metric_of(experiment)),
+        "probes": _probed.probed(run_), "controls": _probed.controls(run_), "diagnosis": _probed.diagnosed(run_),
+        "curve": _label_curves.evaluations(run_, metric_of(experiment)),
     }  # fmt: skip
 
 
@@ -149,16 +152,26 @@ def snapshot(experiment: Experiment, kept: dict[str, Any]) -> Snapshot:
 
 
 def crossings(runs: Sequence[Snapshot]) -> list[dict[str, Any]]:
-    """n* of every supervised curve at the level of the main self-taught arm, and its ratios, a row for each world."""
+    """n* of every supervised curve at the levels of the self-taught arms, a row for each world.
+
+    `sentences` are of the main arm, S3, with its ratios; of each level is told how often its arm saw the reward.
+    """
     return [
-        {"world": world.env, "sentences": [one["text"] for one in found], "found": found}
+        {"world": world.env, "sentences": [one["text"] for one in found if _arm(one) == MAIN],
+         "found": [one | {"letter": LETTERS[_arm(one)], "rewards": _rewards(one, runs)} for one in found]}
         for world in crossing.worlds(runs)
-        if (found := [one for one in (*crossing.crossings(world), *crossing.ratios(world)) if _at_main_level(one)])
-    ]
+        if (found := [one for one in (*crossing.crossings(world), *crossing.ratios(world)) if _arm(one) in LEVELS])
+    ]  # fmt: skip
 
 
-def _at_main_level(found: dict[str, Any]) -> bool:
-    return arm_name(found["self_taught"] or "") == _label_claims.SELF_TAUGHT
+def _arm(found: dict[str, Any]) -> str:
+    return arm_name(found["self_taught"] or "")
+
+
+def _rewards(found: dict[str, Any], runs: Sequence[Snapshot]) -> float | None:
+    """Mean number of reward evaluations that a run of the self-taught arm saw."""
+    of = [one for one in runs if (env_name(one.config), one.config["agent"]) == (found["env"], found["self_taught"])]
+    return _mean([one.result["labels"]["rewards"] for one in of if one.result])
 
 
 def row_of(batch: Batch, arm: Sequence[Experiment], kept: Records) -> dict[str, Any]:
@@ -178,6 +191,8 @@ def row_of(batch: Batch, arm: Sequence[Experiment], kept: Records) -> dict[str, 
         "scores": scores,
         "score": summary(scores),
         "probes": _probed.probes([one["probes"] for one in runs]),
+        "controls": next((told for one in runs if (told := one.get("controls"))), {}),
+        "diagnoses": [told for one in runs if (told := one.get("diagnosis"))],
         "coverage": summary([one["coverage"] for one in runs if one["coverage"] is not None]),
         "curve": _label_curves.curve(runs),
         "ledger": {

@@ -106,11 +106,13 @@ def estimate(scores: Sequence[float], name: str) -> dict[str, Any]:
     return {"value": found.value, "low": found.low, "high": found.high, "seeds": found.n}
 
 
-def apart(x: Sequence[float], y: Sequence[float], name: str, paired: bool = False) -> dict[str, Any]:
+def apart(
+    x: Sequence[float], y: Sequence[float], name: str, paired: bool = False, level: float = 0.95
+) -> dict[str, Any]:
     """statistic(x) - statistic(y); paired where row i of both had the same seed and goal."""
     from sandbox import statistics
 
-    found = statistics.difference(x, y, paired=paired, statistic=getattr(statistics, name))
+    found = statistics.difference(x, y, paired=paired, statistic=getattr(statistics, name), level=level)
     return {"value": found.value, "low": found.low, "high": found.high}
 
 

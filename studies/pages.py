@@ -245,8 +245,9 @@ def fly_hash(result: dict[str, Any]) -> str:
     set_, seeds = result["settings"], result["rows"][0]["found"]["seeds"]
     return (
         f"{set_['pictures']:,} digits of 28 x 28 pixels, drawn in {set_['typefaces']} typefaces that come with "
-        "matplotlib (not MNIST: it comes with no package that is installed, and a study downloads nothing). Truth: the "
-        f"{set_['nearest']} nearest in Euclidean distance of {set_['queries']} queries; answer: the {set_['nearest']} "
+        "matplotlib (not MNIST: it comes with no package that is installed, and a study downloads nothing; "
+        f"scikit-learn's are 1,797 of 8 x 8). Truth: the {set_['nearest']} nearest in Euclidean distance of "
+        f"{set_['queries']} queries; answer: the {set_['nearest']} "
         "nearest tags. `lsh`: k real Gaussian projections; `fly`: values of the k most active of 7,840 cells; `fly "
         f"binary`: their names alone. Means over {seeds} seeds (data, hash and queries drawn anew) with 95 % bootstrap "
         "intervals.\n\n"

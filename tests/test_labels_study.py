@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from sandbox.analyses._arms import Snapshot
 from sandbox.config import to_dict
 from sandbox.files import write_json
 from sandbox.runs import create
 from sandbox.study import folder_of
 from sandbox.versions import versions
-from studies import _label_claims, _other_claims, _probe_ranks, _two_by_two, labels
+from studies import _label_claims, _labels_page, _other_claims, _probe_ranks, _two_by_two, labels
 from studies._batches import Batch, every
 from studies._labels_page import labels as page
 from studies._records import keep
+from studies.msa import PUBLISHED
 
 PLANNED = labels.batches(further=True)
 
@@ -87,6 +90,34 @@ def test_a_part_of_the_study_gives_a_page(tmp_path: Path) -> None:
     assert "10 of 20 runs finished. " in text and "made-up" in text
     assert "| U2 | bc:labels=64 | 5 | 0.50 [0.50, 0.50] | 0.25 | 64 | 0 | 936 | 936 | 1,000 | 3 |" in text
     assert "| R2 | ppo | 5 |" in text  # its pictures are shifted
+
+
+def test_a_world_has_a_crossing_for_each_self_taught_level_and_sentences_of_the_main_one() -> None:
+    def run(agent: str, seed: int, success: float, actions: int = 0) -> Snapshot:
+        config = {"agent": agent, "seed": seed, "world": {"id": "MiniGrid-DoorKey-8x8-v0", "kwargs": {}}}
+        ledger = {"actions": actions, "states": 0, "rewards": 0 if actions else 900.0, "terminations": 0}
+        told = {"success": {"mean": success}, "return": None, "labels": ledger, "evaluation": {"episodes": 100}}
+        return Snapshot(Path("records"), config, "done", told)
+
+    curve = [run(f"bc:labels={2**k}", s, (k - 4) / 9, 2**k) for k in range(5, 13) for s in range(5)]
+    taught = [run(agent, s, level) for agent, level in ((labels.MAIN, 0.4), ("ppo+noveld", 0.7)) for s in range(5)]
+    (world,) = labels.crossings([*curve, *taught])
+    by_letter = {one["letter"]: one for one in world["found"]}
+    assert by_letter.keys() == {"S3", "R3"}
+    assert by_letter["R3"]["n_star"] > 2 * by_letter["S3"]["n_star"] > 0
+    assert all(one["rewards"] == 900 for one in world["found"])
+    assert len(world["sentences"]) == 1 and labels.MAIN in world["sentences"][0]
+    assert "| bc | R3 | 5 | 0.70 | 900 |" in _labels_page._crossings([world])
+
+
+def test_ranks_of_features_stand_beside_the_untrained_encoders() -> None:
+    def told(rank: float, verdict: str) -> dict[str, Any]:
+        return {"verdict": verdict, "rankme_centred": [rank, 20.0], "lidar": [None, None], "normalised_std": [0.1, 0.2]}
+
+    arm = {"world": "w", "letter": "S3", "arm": "ppo+x", "ledger": {"actions": 0}}
+    text = _labels_page._diagnoses([arm | {"diagnoses": [told(4.0, "healthy"), told(2.0, "collapsing")]}])
+    assert "| w | S3 | ppo+x | 2 | 3 (20) | - (-) | 0.1 (0.2) | 1 healthy, 1 collapsing |" in text
+    assert _labels_page._diagnoses([arm | {"diagnoses": []}]) == "No run has been diagnosed.\n"
 
 
 def test_what_the_claims_rest_on_is_planned_and_runs_first() -> None:
@@ -162,22 +193,25 @@ def test_a_world_with_few_common_seeds_has_no_effects() -> None:
 # ---------------------------------------------------------------------- claims of other studies
 
 
-def msa(seeds: int, verdict: str = "inside", ours: tuple[float, float] = (-1.0, 2.0)) -> dict[str, Any]:
+def msa(seeds: int, off: float = 0.0, ours: tuple[float, float] = (-1.0, 2.0)) -> dict[str, Any]:
+    """The published scores themselves as ours, those of the last row `off` by so much."""
+    published = json.loads(PUBLISHED.read_text("utf-8"))["rows"]
     rows = [{"row": name, "seeds": seeds, "verdict": "inside"} for name in _other_claims.ROWS]
-    rows[-1]["verdict"] = verdict
+    runs = [{"row": name, "mean": published[name]} for name in _other_claims.ROWS]
+    runs[-1] = {"row": _other_claims.ROWS[-1], "mean": [x + off for x in published[_other_claims.ROWS[-1]]]}
     both = {
         name: {"value": value, "low": value - 0.5, "high": value + 0.5}
         for name, value in zip(("mean", "iqm"), ours, strict=True)
     }
     told = {"seeds": [seeds, seeds], "text": "as told"}
-    return {"rows": rows, "mean_against_iqm": {"ours": both | told, "published": both | told}}
+    return {"rows": rows, "runs": runs, "mean_against_iqm": {"ours": both | told, "published": both | told}}
 
 
 @pytest.mark.parametrize(
     ("result", "verdicts"),
     [
         (msa(100), ["held", "held"]),
-        (msa(100, "differs by 3", (1.0, 2.0)), ["refuted", "refuted"]),
+        (msa(100, 30.0, (1.0, 2.0)), ["refuted", "refuted"]),
         (msa(10, ours=(-0.1, 2.0)), ["not run (0 of 7 rows with 100 seeds)", "no evidence"]),
     ],
 )
