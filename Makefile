@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS := 1
 
 .PHONY: install demo test check bench clean study-sb3 study-deep-sea study-labels study-labels-all study-kill study-parity
-.PHONY: study-oracle study-time-to-solve study-how-far study-curiosity study-fly-hash study-msa study-jepa
+.PHONY: study-oracle study-time-to-solve study-how-far study-curiosity study-fly-hash study-msa study-jepa study-tuning
 
 PIP = $(BIN)/pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
 
@@ -92,6 +92,10 @@ study-curiosity: install
 
 study-fly-hash: install
 	$(BIN)/python -m studies.fly_hash
+
+study-tuning: install
+	$(BIN)/python -m studies.tuning
+	$(BIN)/python -m studies.pages
 
 study-msa: install
 	$(BIN)/python -m studies.msa

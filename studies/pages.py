@@ -22,6 +22,7 @@ from studies._jepa_page import jepa
 from studies._labels_page import labels
 from studies._msa_page import msa
 from studies._timed import SOLVED
+from studies._tuning_page import tuning
 from studies.how_far import TASKS as HOW_FAR
 from studies.time_to_solve import TARGETS
 
@@ -267,6 +268,7 @@ PAGE: dict[str, tuple[str, Path, Callable[[dict[str, Any]], str]]] = {
     "deep_sea": ("DeepSea", RESULTS / "deep_sea.json", deep_sea),
     "curiosity": ("Which curiosity helps where", RESULTS / "curiosity.json", curiosity),
     "fly_hash": ("FlyHash beside random projections", RESULTS / "fly_hash.json", fly_hash),
+    "tuning": ("Equal trials for each kind of arm", RESULTS / "tuning.json", tuning),
     "msa": ("Markov state abstractions: the published rows", RESULTS / "msa.json", msa),
     "time_to_solve": ("Time to solve", RESULTS / "time_to_solve.json", time_to_solve),
     "how_far": ("How far the default reaches", RESULTS / "how_far.json", how_far),

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from sandbox.config import load_study
 from sandbox.experiment import Session
-from studies import _timed, deep_sea, how_far, pages
+from studies import _timed, deep_sea, how_far, pages, tuning
+from studies._tuning_page import tuning as tuning_page
 
 
 def burn(seconds: float) -> None:
@@ -75,3 +78,27 @@ def test_the_score_of_a_seed_is_its_share_of_the_sizes() -> None:
 def test_a_run_ends_where_its_size_is_solved() -> None:
     found = deep_sea.train("deterministic", 6, "counts", 100)
     assert 0 < found["solved"] <= found["episodes"] <= found["solved"] + deep_sea.COPIES
+
+
+# ---------------------------------------------------------------------- equal trials
+
+
+def test_every_kind_of_arm_has_equally_many_trials_on_seeds_of_their_own() -> None:
+    study = load_study(Path(tuning.__file__).parent / "tuning.toml", ())
+    tried = [tuning.arm_of(agent) for agent in study.agents]
+    counts = {arm: [value for name, value in tried if name == arm] for arm, _ in tried}
+    assert {len(values) for values in counts.values()} == {3}
+    assert all(values.count(None) == 1 for values in counts.values())  # the default is one of them
+    assert min(study.seeds) >= 1000  # type: ignore[type-var, arg-type]
+    assert tuning.arm_of("ppo+noveld+inverse:mode=finetune,pretrain_steps=30000") == (
+        "ppo+noveld+inverse:mode=finetune", "pretrain_steps=30000",
+    )  # fmt: skip
+
+
+def test_the_tuning_page_says_what_a_default_gives_away() -> None:
+    def row(tried: str | None, mean: float) -> dict[str, Any]:
+        return {"env": "w", "arm": "bc", "tried": tried, "success": {"mean": mean}, "cpu_seconds": 1.0, "runs": 3}
+
+    better = tuning_page({"rows": [row(None, 0.5), row("lr=0.01", 0.75)]})
+    assert "| w | bc | default | 0.50 | 1.0 |" in better and "bc on w: lr=0.01 was above the default by 0.25." in better
+    assert "bc on w: no trial was above the default." in tuning_page({"rows": [row(None, 0.5), row("lr=0.01", 0.5)]})
