@@ -15,9 +15,9 @@ def tuning(result: dict[str, Any]) -> str:
     lines = [line for group in groups for line in _lines(*group)]
     seeds = max(row["runs"] for row in rows)
     return (
-        f"Each kind of arm of the [labels study](labels.md) had three trials, of the setting that matters most to it, on "
-        f"{seeds} seeds that no study reports (`studies/tuning.toml`). Mean success over seeds; with so few it tells a "
-        "default that is far off, and no order of settings. Nothing was chosen by it.\n\n"
+        f"Each kind of arm of the [labels study](labels.md) had three trials, of the setting that matters to it most, "
+        f"on {seeds} seeds that no study reports (`studies/tuning.toml`). Mean success over seeds; with so few it "
+        "tells a default that is far off, and no order of settings. Nothing was chosen by it.\n\n"
         + markdown_table(["world", "arm", "tried", "success", "CPU s"], lines, text_columns=3)
         + "".join(f"\n* {_gap(*group)}" for group in groups) + "\n"
     )  # fmt: skip

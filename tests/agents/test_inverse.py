@@ -12,6 +12,7 @@ from torch import nn
 from agents.context import Context
 from agents.objectives.inverse import InverseDynamics
 from agents.rollout import Rollout
+from tests.agents import chain
 
 SPACE = spaces.Box(-10, 10, (3,), np.float32)
 DISCRETE, BOX = spaces.Discrete(3, start=1), spaces.Box(-1, 1, (2,), np.float32)
@@ -89,3 +90,9 @@ def test_options_reach_the_base_class() -> None:
     )
     assert (objective.mode, objective.weight, objective.pretrain_steps) == ("frozen", 0.5, 7)
     assert objective.head[0].out_features == 3
+
+
+def test_shuffled_pairs_leave_nothing_to_learn() -> None:
+    learned, control = chain.signals(lambda shuffled: InverseDynamics(chain.CONTEXT, shuffled=shuffled))
+    assert learned > 3
+    assert control == pytest.approx(1, abs=0.1)

@@ -12,6 +12,7 @@ from torch import nn
 from agents.context import Context
 from agents.objectives.self_prediction import SelfPrediction
 from agents.rollout import Rollout
+from tests.agents import chain
 
 SPACE = spaces.Box(-10, 10, (3,), np.float32)
 ALL = torch.arange(8).repeat_interleave(4), torch.arange(4).repeat(8)
@@ -125,3 +126,9 @@ def test_prediction_improves_without_collapse() -> None:
         history.append(metrics)
     assert history[-1]["loss"] < 0.1 * history[0]["loss"]
     assert history[-1]["spread"] > 0.5 * history[0]["spread"]
+
+
+def test_shuffled_pairs_leave_nothing_to_learn() -> None:
+    learned, control = chain.signals(lambda shuffled: SelfPrediction(chain.CONTEXT, shuffled=shuffled))
+    assert learned > 3
+    assert control == pytest.approx(1, abs=0.1)
