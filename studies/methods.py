@@ -22,6 +22,7 @@ from sandbox.options import schema
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "methods.md"
 RESULTS = ROOT / "studies" / "results" / "curiosity.json"
+TESTS = ROOT / "tests" / "agents"
 COSTS = ROOT / "benchmarks" / "results" / "curiosity.json"
 MADE = "Made from the docstrings and constructors by `python -m studies.methods`."
 SECTIONS = {"## Each bonus\n": "curiosity", "## Each objective\n": "objectives"}
@@ -71,10 +72,16 @@ def bonus(name: str, row: dict[str, Any] | None, scores: list[dict[str, Any]]) -
 
 
 def part(kind: str, name: str, facts: list[str]) -> str:
-    """Idea, formula, source and differences; facts; options with their defaults and meaning."""
+    """Idea, formula, source and differences; its tests and other facts; options with their defaults and meaning."""
     cls = registry.load(kind, name)
     parts = [f"### {name}", *map(paragraph, inspect.cleandoc(sys.modules[cls.__module__].__doc__ or "").split("\n\n"))]
-    return "\n\n".join([*parts, *([" ".join(facts)] if facts else []), options(cls), meanings(cls)]) + "\n"
+    return "\n\n".join([*parts, " ".join([proof(name), *facts]), options(cls), meanings(cls)]) + "\n"
+
+
+def proof(name: str) -> str:
+    """Where the formula is held against a slow reference, and how many tests there are of the part alone."""
+    text = (TESTS / f"test_{name}.py").read_text("utf-8")
+    return f"Proof: `tests/agents/test_{name}.py`, {len(re.findall(r'^def test_', text, re.M))} tests."
 
 
 def paragraph(text: str) -> str:
