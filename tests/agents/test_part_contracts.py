@@ -36,6 +36,8 @@ def names(package: Any) -> list[str]:
     return sorted(p.stem for p in Path(package.__path__[0]).glob("*.py") if not p.stem.startswith("_"))
 
 
+# What they have met they remember in `reward` and forget with the episode; `update` only teaches them features.
+TEACHES_FEATURES = ("e3b", "ngu", "pseudo_counts", "ride")
 UPDATES = {"jepa_surprise": 200}  # its features spread first, and only then does the error fall
 STILL = {"jepa": {"similarity": 0.0}}  # random views do not change slowly: that term can only shrink features here
 BONUSES = {name: part_class(agents.curiosity, name) for name in names(agents.curiosity)}
@@ -139,8 +141,10 @@ def test_update_is_finite_and_repeated_data_wears_out(name: str, world: str) -> 
         assert all_finite(metrics[-1])
     if "loss" in metrics[0]:
         assert metrics[-1]["loss"] < 0.7 * metrics[1]["loss"]
-    else:
-        assert rewards[-1] < 0.7 * rewards[0]
+    spreads = name == "jepa_surprise" and world != "symbols"  # the features of random numbers, and their error with them
+    if name not in TEACHES_FEATURES and not spreads:
+        most = max(rewards) if name == "lpm" else rewards[0]  # progress is paid once there is some
+        assert rewards[-1] < 0.7 * most
 
 
 @pytest.mark.parametrize("world", WORLDS)
