@@ -141,7 +141,7 @@ def test_update_is_finite_and_repeated_data_wears_out(name: str, world: str) -> 
         assert all_finite(metrics[-1])
     if "loss" in metrics[0]:
         assert metrics[-1]["loss"] < 0.7 * metrics[1]["loss"]
-    spreads = name == "jepa_surprise" and world != "symbols"  # the features of random numbers, and their error with them
+    spreads = name == "jepa_surprise" and world != "symbols"  # features of random numbers, and their error
     if name not in TEACHES_FEATURES and not spreads:
         most = max(rewards) if name == "lpm" else rewards[0]  # progress is paid once there is some
         assert rewards[-1] < 0.7 * most
