@@ -16,6 +16,7 @@ WORLDS = (
 )  # fmt: skip
 SELF_TAUGHT, AUXILIARY = "ppo+noveld+inverse:mode=finetune", "ppo+noveld+inverse"
 FROZEN = "ppo+noveld+inverse:mode=frozen"
+RANDOM_DATA = ", random data"  # the bonus begins when the encoder has been taught
 
 
 def side(arm: str, worlds: Sequence[str] = WORLDS) -> Side:
@@ -37,6 +38,12 @@ CLAIMS = (
         "data",
         "A frozen self-taught encoder does better with a bonus throughout (its data, and the head's) than without one.",
         (than(FROZEN, "ppo+inverse:mode=frozen"),),
+    ),
+    Claim(
+        "encoder's data",
+        "With the same bonus for the head, a frozen encoder that was taught on curious data does better than one that "
+        "was taught on random data.",
+        (than(FROZEN, FROZEN + RANDOM_DATA),),
     ),
     Claim(
         "objective",

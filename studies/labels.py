@@ -41,7 +41,10 @@ COMMAND = "make study-labels"
 ROOT = Path("runs") / "labels"
 RESULT, RECORDS = HERE / "results" / "labels.json", HERE / "results" / "labels_runs.jsonl"
 DEFAULT = ("labels", "labels_pixels", "labels_rendered")
-FURTHER = ("labels_all", "labels_all_pixels", "labels_all_rendered")
+FURTHER = (
+    "labels_all", "labels_all_pixels", "labels_all_rendered",
+    "labels_data", "labels_data_pixels", "labels_data_rendered",
+)  # fmt: skip
 MSA, JEPA = (HERE / "results" / f"{name}.json" for name in ("msa", "jepa"))
 REFERENCES = ("random", "oracle")
 MAIN = _label_claims.SELF_TAUGHT
@@ -63,7 +66,7 @@ def batches(further: bool, device: str = "cpu") -> tuple[Batch, ...]:
 
 def wanted(_kept: Records, first: bool) -> Callable[[Experiment], bool]:
     """First what the claims compare."""
-    return lambda one: not first or _label_claims.compared(world_name(one), arm_name(one.agent))
+    return lambda one: not first or _label_claims.compared(world_name(one), arm_of(one))
 
 
 def recorded(device: str = "cpu") -> Records:
@@ -92,8 +95,19 @@ def arm_name(agent: str) -> str:
     return agent
 
 
+def arm_of(experiment: Experiment) -> str:
+    """The arm's name; of an agent whose bonus begins only after the pre-training with what that makes of it."""
+    return arm_name(experiment.agent) + ("" if _same_bonus_throughout(experiment) else _label_claims.RANDOM_DATA)
+
+
+def _same_bonus_throughout(experiment: Experiment) -> bool:
+    return isinstance(experiment.learner.intrinsic_weight, float)
+
+
 def letter(arm: str) -> str:
     """The arm's letter in docs/using.md; of cloning by its parts."""
+    if arm.endswith(_label_claims.RANDOM_DATA):
+        return f"{LETTERS[arm.removesuffix(_label_claims.RANDOM_DATA)]}, random data"
     if arm in LETTERS:
         return LETTERS[arm]
     base = arm.partition(":")[0].partition("+")[0]
@@ -117,7 +131,11 @@ def result(kept: Records, planned: Sequence[Batch]) -> dict[str, Any]:
     rows = [row_of(batch, arm, kept) for batch, arm in arms]
     carry(rows, RESULT, ("coverage", "curve"))
     made = commits(kept, every(planned))
-    runs = [snapshot(one, kept[name]) for folder, one in every(planned) if (name := name_of(folder, one)) in kept]
+    runs = [
+        snapshot(one, kept[name])
+        for folder, one in every(planned)
+        if (name := name_of(folder, one)) in kept and _same_bonus_throughout(one)
+    ]
     return {
         "command": COMMAND,
         "versions": versions() | ({"commit": made[-1]} if made else {}),
@@ -179,7 +197,7 @@ def row_of(batch: Batch, arm: Sequence[Experiment], kept: Records) -> dict[str, 
     first, metric = arm[0], metric_of(arm[0])
     done = {one.seed: kept[name] for one in arm if (name := name_of(batch.folder, one)) in kept}
     runs = list(done.values())
-    name, scores = arm_name(first.agent), [one[metric] for one in runs]
+    name, scores = arm_of(first), [one[metric] for one in runs]
     return {
         "world": world_name(first),
         "arm": name,

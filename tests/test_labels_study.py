@@ -25,7 +25,7 @@ PLANNED = labels.batches(further=True)
 
 
 def arms(batch: Batch) -> list[str]:
-    return [labels.arm_name(one) for one in dict.fromkeys(e.agent for e in batch.study(1).experiments())]
+    return [labels.arm_of(arm[0]) for arm in {one.agent: [one] for one in batch.study(1).experiments()}.values()]
 
 
 def test_every_world_has_the_same_arms_and_every_arm_a_letter() -> None:
@@ -33,6 +33,7 @@ def test_every_world_has_the_same_arms_and_every_arm_a_letter() -> None:
     for file, others in (("labels", ("_pixels", "_rendered")), ("labels_all", ("_pixels", "_rendered"))):
         for other in others:
             assert by_file[file] == by_file[file + other]
+    assert by_file["labels_data"] == by_file["labels_data_pixels"] == by_file["labels_data_rendered"]
     letters = {labels.letter(arm) for file in by_file.values() for arm in file}
     assert {"L0", "L1", "R1", "R3", "S1", "S2", "S3", "S4", "U1", "U2", "U3", "U4", "H1", "P1", "O"} <= letters
 
@@ -123,7 +124,7 @@ def test_ranks_of_features_stand_beside_the_untrained_encoders() -> None:
 def test_what_the_claims_rest_on_is_planned_and_runs_first() -> None:
     first = labels.wanted({}, True)
     arms = [arm for batch in labels.batches(further=True) for arm in batch.arms if first(arm[0])]
-    assert {(labels.world_name(one), labels.arm_name(one.agent)) for one, *_ in arms} == _label_claims.COMPARED
+    assert {(labels.world_name(one), labels.arm_of(one)) for one, *_ in arms} == _label_claims.COMPARED
 
 
 def probed(world: str, arm: str, score: float, probe: float, rewards: int = 5) -> dict[str, Any]:
