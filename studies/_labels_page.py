@@ -119,7 +119,7 @@ def _two_by_two_table(lines: Sequence[dict[str, Any]]) -> str:
         "Four agents with a frozen encoder: curious or without a bonus (while the encoder learns and afterwards), the "
         "encoder taught by inverse dynamics or not at all. IQM of each; the effect of either factor is the mean over "
         "the other, the interaction what both give beyond their sum; 95 % intervals "
-        "([how](../statistics.md#claims-of-the-studies)). Data that were gathered without a bonus come with a head that "
+        "([how](../statistics.md#claims-of-the-studies)). Data gathered without a bonus come with a head that "
         "has none: what they do for the encoder alone is the claim *encoder's data*.\n\n" + markdown_table(names, rows)
     )
 
