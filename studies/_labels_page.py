@@ -75,9 +75,15 @@ def _told(value: float | None) -> str:
 def _diagnoses(arms: Sequence[dict[str, Any]]) -> str:
     """Whether features have collapsed: means over the runs that were diagnosed."""
     rows = [
-        [arm["world"], arm["letter"], arm["arm"], str(len(of)), *(_sides(of, name) for name in MEASURES), _verdicts(of)]
-        for arm in sorted(arms, key=lambda arm: (arm["world"], *_order(arm)))
-        if (of := arm["diagnoses"])
+        [
+            arm["world"],
+            arm["letter"],
+            arm["arm"],
+            str(len(arm["diagnoses"])),
+            *(_sides(arm["diagnoses"], name) for name in MEASURES),
+            _verdicts(arm["diagnoses"]),
+        ]
+        for arm in sorted((a for a in arms if a["diagnoses"]), key=lambda arm: (arm["world"], *_order(arm)))
     ]
     if not rows:
         return "No run has been diagnosed.\n"
@@ -146,6 +152,8 @@ def _crossings(crossings: Sequence[dict[str, Any]]) -> str:
 
 def _n_star(one: dict[str, Any]) -> tuple[str, str]:
     """n* and its interval; beyond the ends of the grid of labels nothing is known."""
+    if one["low"] is not None and one["low"] >= one["largest"]:
+        return f"> {one['largest']:,.0f}", "all of it"
     low = f"{one['low']:,.0f}" if one["low"] is not None else f"< {one['smallest']:,.0f}"
     high = f"{one['high']:,.0f}" if one["high"] is not None else f"> {one['largest']:,.0f}"
     known = one["n_star"] is not None and (one["low"] is not None or one["high"] is not None)
