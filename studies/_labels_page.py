@@ -153,7 +153,7 @@ def _crossings(crossings: Sequence[dict[str, Any]]) -> str:
 def _n_star(one: dict[str, Any]) -> tuple[str, str]:
     """n* and its interval; beyond the ends of the grid of labels nothing is known."""
     if one["low"] is not None and one["low"] >= one["largest"]:
-        return f"> {one['largest']:,.0f}", "all of it"
+        return f"> {one['largest']:,.0f}", "above what was tried"
     low = f"{one['low']:,.0f}" if one["low"] is not None else f"< {one['smallest']:,.0f}"
     high = f"{one['high']:,.0f}" if one["high"] is not None else f"> {one['largest']:,.0f}"
     known = one["n_star"] is not None and (one["low"] is not None or one["high"] is not None)
