@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from envs import msa_grid
-from studies._msa_nets import Nets, has_bfloat16, tanh
+from studies._msa_nets import Nets, is_faster_short, tanh
 
 PIXELS, LATENT, HIDDEN, ACTIONS = msa_grid.SIDE**2, 2, 32, 4
 USED, BATCH, LR, EXTRA = 10_000, 2048, 3e-3, 100
@@ -55,7 +55,7 @@ def walks(count: int, rng: np.random.Generator, *, steps: int = USED, over_time:
     position, actions = np.zeros((steps + 2, count, 2), np.int64), rng.integers(ACTIONS, size=(steps + 1, count))
     for t in range(steps + 1):
         position[t + 1] = msa_grid.move(position[t], actions[t])
-    dtype = torch.bfloat16 if has_bfloat16() else torch.float32
+    dtype = torch.bfloat16 if is_faster_short() else torch.float32
     pictures = torch.empty(count, 2, steps, PIXELS, dtype=dtype)
     for s in range(count):
         for ahead in range(2):
@@ -131,7 +131,7 @@ class Objective(torch.nn.Module):
     def __init__(self, name: str, count: int, generator: torch.Generator) -> None:
         super().__init__()
         self.name, self.generator = name, generator
-        short = has_bfloat16()
+        short = is_faster_short()
         self.phi = new_phi(count, generator, short)
         if name == "autoencoder":
             self.decoder = Nets(count, (LATENT, HIDDEN), tanh, tanh, generator=generator)

@@ -26,7 +26,7 @@ def generator(seed: int = 0) -> torch.Generator:
 @pytest.fixture
 def in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     """No product in bfloat16, so that two ways to the same number can be compared."""
-    monkeypatch.setattr(_msa_phi, "has_bfloat16", lambda: False)
+    monkeypatch.setattr(_msa_phi, "is_faster_short", lambda: False)
 
 
 def alone(nets: Nets, s: int, hidden: type[nn.Module], last: type[nn.Module] | None) -> nn.Sequential:
