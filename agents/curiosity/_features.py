@@ -136,8 +136,10 @@ def _numbers(space: spaces.Space, x: Tensor) -> Tensor:
     if isinstance(space, spaces.Discrete):
         return F.one_hot(x.long().flatten() - int(space.start), int(space.n)).float()
     if isinstance(space, spaces.MultiDiscrete):
-        digits = zip(x.flatten(1).unbind(1), space.nvec.ravel().tolist(), strict=True)
-        return torch.cat([F.one_hot(digit.long(), n).float() for digit, n in digits], -1)
+        bounds = zip(
+            x.flatten(1).long().unbind(1), space.start.ravel().tolist(), space.nvec.ravel().tolist(), strict=True
+        )
+        return torch.cat([F.one_hot(digit - start, n).float() for digit, start, n in bounds], -1)
     x = x.flatten(1).float()
     if not isinstance(space, spaces.Box) or not space.is_bounded():
         return x

@@ -198,6 +198,14 @@ class PPO(SB3PPO):
 
     # ------------------------------------------------------------------ acting
 
+    def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:
+        """As SB3's, which may reset the environment: then the bonus's episodes have ended too."""
+        before = self._last_obs
+        ready = super()._setup_learn(*args, **kwargs)
+        if self.intrinsic is not None and self._last_obs is not before:
+            self.intrinsic.new_episodes()
+        return ready
+
     def collect_rollouts(  # type: ignore[override]
         self, env: VecEnv, callback: BaseCallback, rollout_buffer: RolloutStorage, n_rollout_steps: int
     ) -> bool:

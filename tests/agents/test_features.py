@@ -19,14 +19,14 @@ def test_numbers_scale_bounded_boxes_and_code_classes() -> None:
         {
             "a": spaces.Box(-2, 2, (2,), np.float32),
             "b": spaces.Discrete(3, start=1),
-            "c": spaces.MultiDiscrete([2, 3]),
+            "c": spaces.MultiDiscrete([2, 3], start=[0, 5]),
             "d": spaces.Box(-np.inf, np.inf, (1,), np.float32),
         }
     )
     numbers = Numbers(space)
     obs = {
         "d": torch.tensor([[7.0]]),
-        "c": torch.tensor([[1, 2]]),
+        "c": torch.tensor([[1, 7]]),
         "b": torch.tensor([2]),
         "a": torch.tensor([[-2.0, 1.0]]),
     }

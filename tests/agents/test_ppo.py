@@ -363,6 +363,22 @@ def test_a_bonus_of_weight_zero_is_plain_ppo(clip_range_vf: float | None) -> Non
     assert torch.equal(curious.policy.intrinsic_value_net.weight, fresh.policy.intrinsic_value_net.weight)
 
 
+def test_the_bonuss_episodes_end_where_learning_resets_the_environment_and_only_there() -> None:
+    class Told(Zero):
+        ended = 0
+
+        def new_episodes(self) -> None:
+            self.ended += 1
+
+    model = PPO("MlpPolicy", make_vec_env("CartPole-v1", 2, seed=0), n_steps=8, batch_size=16, seed=0, intrinsic=Told)
+    bonus: Any = model.intrinsic
+    ended = []
+    for fresh in (True, False, True):
+        model.learn(16, reset_num_timesteps=fresh)
+        ended.append(bonus.ended)
+    assert ended == [1, 1, 2]
+
+
 def test_a_bonus_moves_the_policy_by_its_weight() -> None:
     """The mixed advantage is extrinsic + weight x intrinsic."""
     model = collect(PPO("MlpPolicy", noise(), intrinsic=One, intrinsic_weight=0.25, **SETTINGS))
