@@ -225,3 +225,11 @@ def test_a_new_view_on_an_equal_way_is_paid_a_finite_bonus() -> None:
     rows, bonus = np.array([[[0, 0, 1, 2], [3, 4, 1, 2]]], np.float32), np.empty((1, 1), np.float32)
     _search(rows, np.array([[0]]), np.array([[1]]), 2, bonus)
     assert bonus.item() == pytest.approx(25e6, rel=1e-5)
+
+
+def test_every_view_of_a_queue_is_drawn() -> None:
+    queue = ViewQueue(spaces.Discrete(10), 4)
+    queue.append(torch.arange(6))
+    drawn, _ = queue.draw_unlike(torch.full((200,), 9))
+    times = torch.bincount(drawn, minlength=6)  # type: ignore[arg-type]
+    assert times[:2].tolist() == [0, 0] and times[2:].min() > 25

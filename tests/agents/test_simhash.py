@@ -114,3 +114,24 @@ def test_open_bounds_are_measured_before_the_views_are_counted() -> None:
     assert bonus.update(data)["codes"] > 24  # with the bounds of the start all views would have the same signs
     assert not bonus.code.open.any()
     assert (bonus.reward(data) < 1).all()
+
+
+def test_a_box_of_up_to_32_whole_numbers_holds_symbols() -> None:
+    assert Code(spaces.Box(0, 31, (2,), np.uint8)).size == 2 * 32
+    assert Code(spaces.Box(0, 32, (2,), np.uint8)).size == 2
+
+
+def test_pictures_that_are_small_keep_their_pixels() -> None:
+    picture = torch.randint(256, (2, 5, 30, 3), dtype=torch.uint8)
+    x = Code(spaces.Box(0, 255, (5, 30, 3), np.uint8))(picture)
+    assert x.shape == (2, 5 * 21)
+    small = Code(spaces.Box(0, 255, (5, 4, 3), np.uint8))(picture[:, :, :4])
+    grey = picture[:, :, :4].double().mean(-1).flatten(1) / 255 * 2 - 1
+    torch.testing.assert_close(small, grey.float())
+
+
+def test_a_number_that_never_varied_lies_between_its_measured_bounds() -> None:
+    code = Code(spaces.Box(-np.inf, np.inf, (1,), np.float32))
+    code.measure(torch.zeros(50, 1))
+    assert code.low.item() < 0 < code.high.item()
+    assert code(torch.zeros(1, 1)).item() == pytest.approx(0, abs=1e-6)
