@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from torch import Tensor
 from torch.nn import functional as F
 
 from agents.context import Context
 from agents.curiosity._queue import ViewQueue, differ
-from agents.curiosity.deir import DEIR
-from agents.rollout import Rollout, flatten_obs
+from agents.curiosity.deir import DEIR, _search
+from agents.rollout import Obs, Rollout, flatten_obs
 from tests.agents.test_pseudo_counts import SPACE, context, scripted, walk
 from tests.agents.worlds import SYMBOLS, Encoder, rollout
 from tests.agents.worlds import context as learned
@@ -167,3 +168,69 @@ def test_it_takes_up_where_it_was_saved_in_mid_episode() -> None:
     resumed.load_state_dict({name: value.clone() for name, value in bonus.state_dict().items()})
     assert torch.equal(resumed.reward(rollouts[1]), bonus.reward(rollouts[1]))
     assert SPACE.shape == bonus.queue.get_buffer("part0").shape[1:]
+
+
+def test_each_step_is_learned_from_its_own_past(monkeypatch: pytest.MonkeyPatch) -> None:
+    bonus, data, met = DEIR(learned("vector")), rollout("vector", seed=2), []
+    bonus.reward(data)
+    shuffle, losses = deepcopy(bonus.shuffle), bonus._losses
+
+    def spy(past: Tensor, obs: Obs, actions: Tensor, next_obs: Obs) -> dict[str, Tensor]:
+        met.append((past, obs, actions, next_obs))
+        return losses(past, obs, actions, next_obs)
+
+    monkeypatch.setattr(bonus, "_losses", spy)
+    bonus.update(data)
+    steps = [x.flatten(0, 1) for x in (bonus._past, data.obs, data.actions, data.next_obs)]  # type: ignore[union-attr]
+    for got in met:
+        (order,) = shuffle.draw(72)
+        assert all(torch.equal(a, x[order]) for a, x in zip(got, steps, strict=True))
+    assert len(met) == 2  # two epochs
+
+
+def test_past_bonuses_keep_nine_tenths_of_their_weight_in_the_mean() -> None:
+    bonus, paid = DEIR(context(2)), []
+    for data in walk(30, 2, 3, seed=6):
+        paid.append(bonus.reward(data).double().mean().item())
+        bonus.update(data)
+    assert bonus.bonuses.mean.item() == pytest.approx(np.average(paid, weights=[0.81, 0.9, 1]), rel=1e-6)
+
+
+def test_equal_bonuses_are_all_at_least_their_mean() -> None:
+    bonus, data = DEIR(context(1)), scripted([3] * 6, [3] * 6, [0] * 6)
+    for size in (6, 12):
+        assert bonus.reward(data).unique().tolist() == [0]
+        bonus.update(data)
+        assert len(bonus.queue) == size
+
+
+def test_the_mean_over_the_fakes_is_over_those_that_differ() -> None:
+    bonus, data = DEIR(context(1)), scripted([3] * 40, [3] * 40, [0] * 40)
+    bonus.reward(data)
+    bonus.queue.append(torch.tensor([[3.0, 3.0]] * 3 + [[5.0, 5.0]]))
+    past, actions = bonus._past.flatten(0, 1), data.actions.flatten()
+    fakes, is_fake = deepcopy(bonus.queue).draw_unlike(flatten_obs(data.next_obs))
+    assert 10 < is_fake.sum() < 30
+    losses = bonus._losses(past, flatten_obs(data.obs), actions, flatten_obs(data.next_obs))
+    e = torch.full((40, 2), 3.0)
+    here = bonus.gru(e, past)
+    known = torch.cat([here, F.one_hot(actions, 2)], -1)
+    p, q = (bonus.discriminator(torch.cat([known, bonus.gru(view, here)], -1))[:, 0].sigmoid() for view in (e, fakes))
+    q = q[is_fake]
+    assert losses["loss"].item() == pytest.approx(-(p.log().mean() + (1 - q).log().mean()).item() / 2, rel=1e-5)
+    told = (p > 0.5).float().mean() + (q <= 0.5).float().mean()
+    assert losses["accuracy"].item() == pytest.approx(told.item() / 2, abs=1e-6)
+
+
+def test_a_new_view_on_an_equal_way_is_paid_a_finite_bonus() -> None:
+    rows, bonus = np.array([[[0, 0, 1, 2], [3, 4, 1, 2]]], np.float32), np.empty((1, 1), np.float32)
+    _search(rows, np.array([[0]]), np.array([[1]]), 2, bonus)
+    assert bonus.item() == pytest.approx(25e6, rel=1e-5)
+
+
+def test_every_view_of_a_queue_is_drawn() -> None:
+    queue = ViewQueue(spaces.Discrete(10), 4)
+    queue.append(torch.arange(6))
+    drawn, _ = queue.draw_unlike(torch.full((200,), 9))
+    times = torch.bincount(drawn, minlength=6)  # type: ignore[arg-type]
+    assert times[:2].tolist() == [0, 0] and times[2:].min() > 25

@@ -104,3 +104,17 @@ def test_what_was_learned_pays_less_than_what_is_new() -> None:
         for _ in range(200):
             bonus.update(old)
         assert bonus.reward(old).mean() < 0.7 * bonus.reward(new).mean(), name
+
+
+def test_each_model_s_step_is_that_of_its_own_share() -> None:
+    bonus, data = Disagreement(context("vector"), models=3), rollout("vector", seed=3)
+    shuffle = deepcopy(bonus.features.shuffle)
+    x, after = inputs_and_targets(bonus.features, bonus.actions, data)
+    (order,) = shuffle.draw(72)
+    kept = torch.rand(3, 72, generator=torch.Generator().manual_seed(int(bonus.stream.position))) < 0.8
+    expected = []
+    for model, own in zip(bonus.models, kept, strict=True):
+        steps = order[own]
+        expected += torch.autograd.grad((model(x[steps]) - after[steps]).square().mean(), list(model.parameters()))
+    bonus.update(data)
+    torch.testing.assert_close([p.grad for p in bonus.models.parameters()], expected)

@@ -120,3 +120,16 @@ def test_what_was_learned_pays_less_than_what_is_new() -> None:
         for _ in range(500):
             bonus.update(old)
         assert bonus.reward(old).mean() < 0.95 * bonus.reward(new).mean(), name
+
+
+def test_views_are_taken_into_the_statistics_before_they_are_learned(monkeypatch: pytest.MonkeyPatch) -> None:
+    bonus, known = DRND(context("vector")), []
+    drawn = bonus._drawn
+
+    def spy(obs: Tensor, index: Tensor) -> Tensor:
+        known.append(int(bonus.networks.whitening.moments[0].count))  # type: ignore[arg-type]
+        return drawn(obs, index)
+
+    monkeypatch.setattr(bonus, "_drawn", spy)
+    bonus.update(rollout("vector", seed=4))
+    assert known == [72]

@@ -170,3 +170,14 @@ def test_it_stays_on_the_cpu_with_its_compiled_code() -> None:
     bonus = FlyBloom(context("vector")).to("meta")
     data = rollout("vector", seed=0)
     assert bonus.reward(data).sum() == 24 * 3 and bonus.update(data)["fresh"] < 1
+
+
+def test_open_bounds_are_measured_before_the_views_are_written() -> None:
+    space = spaces.Box(-np.inf, np.inf, (2,), np.float32)
+    views, still = 1000 + torch.randn(24, 3, 2, generator=torch.Generator().manual_seed(0)), torch.zeros(24, 3)
+    bonus = FlyBloom(Context(space, spaces.Discrete(2), 3, lambda: None), delta=0)  # type: ignore[arg-type, return-value]
+    data = Rollout(views, still.long(), views, still, still.bool(), still.bool())
+    bonus.update(data)
+    assert not bonus.code.open.any()
+    assert (bonus.filter.weights == 0).sum() > 100  # with the bounds of the start all views would have one tag of 16
+    assert bonus.reward(data).max() == 0

@@ -169,3 +169,16 @@ def test_an_autoencoder_learns_the_views_reached() -> None:
 def test_unsupported_actions_are_refused_by_name() -> None:
     with pytest.raises(ValueError, match="MultiDiscrete"):
         ICM(context(spaces.MultiDiscrete([2, 2])))
+
+
+def test_without_the_stop_gradient_flows_into_both_views() -> None:
+    icm, data = ICM(context(DISCRETE), stop_gradient=False), consistent(world(DISCRETE))
+    obs, after, actions = data.obs.flatten(0, 1), data.next_obs.flatten(0, 1), data.actions.flatten()
+    phi, phi_next = icm.features.encoder(obs), icm.features.encoder(after)
+    predicted = icm.forward_model(torch.cat([phi, torch.eye(3)[actions]], -1))
+    literal = (predicted - phi_next).square().mean() / 2
+    got, expected = (
+        torch.autograd.grad(loss, list(icm.features.encoder.parameters()))
+        for loss in (icm._losses(each(icm, obs, actions, after))["forward_loss"], literal)
+    )
+    torch.testing.assert_close(got, expected)

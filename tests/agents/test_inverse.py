@@ -96,3 +96,14 @@ def test_shuffled_pairs_leave_nothing_to_learn() -> None:
     learned, control = chain.signals(lambda shuffled: InverseDynamics(chain.CONTEXT, shuffled=shuffled))
     assert learned > 3
     assert control == pytest.approx(1, abs=0.1)
+
+
+def test_gradient_flows_into_both_views() -> None:
+    objective, encoder, data = InverseDynamics(Context(SPACE, DISCRETE, 4, Encoder)), Encoder(), world(DISCRETE)
+    logits = objective.head(torch.cat([encoder(data.obs[ALL]), encoder(data.next_obs[ALL])], -1))
+    literal = -logits.log_softmax(-1)[torch.arange(32), data.actions[ALL] - 1].mean()
+    got, expected = (
+        torch.autograd.grad(loss, list(encoder.parameters()))
+        for loss in (objective.loss(encoder, data, ALL)[0], literal)
+    )
+    torch.testing.assert_close(got, expected)

@@ -153,3 +153,17 @@ def test_shuffled_pairs_leave_nothing_to_learn() -> None:
 def test_unsupported_actions_are_refused_by_name() -> None:
     with pytest.raises(ValueError, match="MultiDiscrete"):
         JEPA(Context(CONTEXT.observation_space, spaces.MultiDiscrete([2, 2]), N, Encoder))
+
+
+def test_gradient_of_the_inverse_model_flows_into_both_views() -> None:
+    off = {"variance": 0.0, "covariance": 0.0, "similarity": 0.0}
+    objective, encoder, data, index = JEPA(CONTEXT, k=1, **off), Encoder(), walk(), some(64)
+    z, z_next, a = encoder(data.obs[index]), encoder(data.next_obs[index]), data.actions[index]
+    prediction = (objective.model.transition(z, a) - z_next).square().mean()
+    logits = objective.model.inverse_head(torch.cat([z, z_next], -1))
+    literal = (prediction - logits.log_softmax(-1)[torch.arange(64), a].mean()) / 16
+    got, expected = (
+        torch.autograd.grad(loss, list(encoder.parameters()))
+        for loss in (objective.loss(encoder, data, index)[0], literal)
+    )
+    torch.testing.assert_close(got, expected)

@@ -12,6 +12,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from agents.context import Context
+from agents.curiosity._transitions import inputs_and_targets
 from agents.curiosity.icm import ICM
 from agents.curiosity.lpm import LPM
 from agents.rollout import Rollout
@@ -108,3 +109,35 @@ def test_repeated_steps_promise_no_more_progress() -> None:
     for _ in range(300):
         bonus.update(replace(data))
     assert bonus.reward(data).mean() < 0.1 * first
+
+
+def test_the_error_network_learns_the_earlier_error_and_its_fall() -> None:
+    bonus = LPM(context("vector"), lr=1e-2)
+    bonus.update(rollout("vector", seed=0))
+    x, after = inputs_and_targets(bonus.features, bonus.actions, rollout("vector", seed=1))
+    with torch.no_grad():
+        earlier, present = (
+            ((model(x) - after).square().mean(-1) + 1e-6).log() for model in (bonus.previous, bonus.world_model)
+        )
+    assert (earlier - present).abs().max() > 0.1
+    loss = (bonus.errors(x) - torch.stack([earlier, earlier - present], -1)).square().mean()
+    expected = torch.autograd.grad(loss, list(bonus.errors.parameters()))
+    bonus._monitor(x, after)
+    torch.testing.assert_close([p.grad for p in bonus.errors.parameters()], list(expected))
+
+
+def test_each_network_has_its_own_rate() -> None:
+    bonus = LPM(context("vector"), lr=1e-5, error_lr=1e-2)
+    rates = {id(p): group["lr"] for group in bonus.optimiser.param_groups for p in group["params"]}
+    assert {rates[id(p)] for p in bonus.world_model.parameters()} == {1e-5}
+    assert {rates[id(p)] for p in bonus.errors.parameters()} == {1e-2}
+
+
+def test_what_is_foreseen_exactly_leaves_all_finite() -> None:
+    bonus, data = LPM(context("vector")), rollout("vector", seed=4)
+    with torch.no_grad():
+        for part in (bonus.features.encoder, bonus.world_model, bonus.previous):
+            for parameter in part.parameters():
+                parameter.zero_()
+    assert bonus.update(data) == {"loss": 0, "forward_loss": 0, "progress": 0}
+    assert torch.isfinite(bonus.reward(data)).all()

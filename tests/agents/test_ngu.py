@@ -84,3 +84,25 @@ def test_features_and_predictor_both_learn(features: str) -> None:
     assert metrics[-1]["rnd_loss"] < 0.5 * metrics[1]["rnd_loss"]
     assert ("loss" in metrics[0]) == (features == "inverse")
     assert features == "random" or metrics[-1]["loss"] < 0.7 * metrics[0]["loss"]
+
+
+def test_a_large_l_lets_a_large_factor_through() -> None:
+    bonus, data = NGU(context(1), features="random", maximum=10.0), standing(6)
+    set_moments(bonus, error(bonus, data.next_obs[0, 0]) - 8.0, 1.0)  # type: ignore[index]
+    assert factor(bonus, data).flatten().tolist() == pytest.approx([9.0] * 6, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("k", 2), ("epsilon", 1.0), ("cluster", 0.5), ("c", 1.0), ("s_max", 1.5), ("memory", 3)]
+)
+def test_every_option_reaches_the_pseudo_counts(option: str, value: float) -> None:
+    (data,), given = walk(60, 2, 1, seed=3), {option: value}
+    paid = NGU(context(2), features="random", **given).reward(data)  # type: ignore[arg-type]
+    assert torch.equal(paid, PseudoCounts(context(2), features="random", **given).reward(data))  # type: ignore[arg-type]
+    assert not torch.equal(paid, PseudoCounts(context(2), features="random").reward(data))
+
+
+def test_rate_and_share_reach_both_halves() -> None:
+    bonus = NGU(learned("vector"), lr=0.25, proportion=0.5)
+    assert [group["lr"] for group in bonus.optimiser.param_groups] == [0.25]
+    assert bonus.features.shuffle.proportion == bonus.networks.shuffle.proportion == 0.5

@@ -42,6 +42,28 @@ UPDATES = {"jepa_surprise": 200}  # its features spread first, and only then doe
 STILL = {"jepa": {"similarity": 0.0}}  # random views do not change slowly: that term can only shrink features here
 BONUSES = {name: part_class(agents.curiosity, name) for name in names(agents.curiosity)}
 OBJECTIVES = {name: part_class(agents.objectives, name) for name in names(agents.objectives)}
+CONSTANTS: dict[str, dict[str, Any]] = {  # the paper's or the authors', and those of ours that a docstring explains
+    "byol_explore": {"lr": 1e-4, "tau": 0.01, "decay": 0.99, "hidden": 256},
+    "contacts": {"power": 0.25},
+    "counts": {"state": "view", "episodic": "first", "lifelong": True},
+    "deir": {"lr": 3e-4, "epochs": 2, "queue": 10_000, "memory": 5000},
+    "disagreement": {"features": "random", "models": 5, "keep": 0.8, "hidden": 256},
+    "drnd": {"targets": 5, "alpha": 0.95, "width": 128},
+    "e3b": {"features": "inverse", "ridge": 0.1},
+    "fly_bloom": {"cells": 1024, "active": 16, "fan_in": 6, "delta": 0.9, "epsilon": 0.0, "bumps": 16},
+    "icm": {"features": "inverse", "stop_gradient": True, "hidden": 256},
+    "jepa_surprise": {"lr": 1e-3, "k": 8},
+    "lpm": {"features": "random", "lr": 1e-4, "error_lr": 1e-3},
+    "ngu": {"features": "inverse", "lr": 5e-4, "k": 10, "epsilon": 1e-4, "cluster": 0.008, "c": 0.001, "s_max": 8.0}
+    | {"memory": 5000, "maximum": 5.0},
+    "noveld": {"alpha": 0.5, "width": 128, "state": "view"},
+    "pseudo_counts": {"features": "inverse", "lr": 5e-4, "k": 10, "epsilon": 1e-4, "cluster": 0.008, "c": 0.001}
+    | {"s_max": 8.0, "memory": 5000},
+    "re3": {"k": 3},
+    "ride": {"beta": 0.1, "hidden": 256, "state": "view"},
+    "rnd": {"lr": 1e-4, "width": 128, "proportion": None},
+    "simhash": {"k": 32, "bumps": 0},
+}
 
 
 def lr(cls: type, value: float) -> dict[str, float]:
@@ -88,6 +110,12 @@ def test_objectives_list_the_options_of_their_base(cls: type) -> None:
     own, base = inspect.signature(cls).parameters, inspect.signature(Objective).parameters
     for name, option in base.items():
         assert (own[name].default, own[name].annotation) == (option.default, option.annotation)
+
+
+@pytest.mark.parametrize("name", BONUSES)
+def test_the_defaults_are_the_constants_that_were_published(name: str) -> None:
+    options = inspect.signature(BONUSES[name]).parameters
+    assert {option: options[option].default for option in CONSTANTS[name]} == CONSTANTS[name]
 
 
 # ---------------------------------------------------------------------- bonuses

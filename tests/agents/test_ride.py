@@ -8,11 +8,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
 from torch.nn import functional as F
 
+from agents.context import Context
 from agents.curiosity._features import Steps
 from agents.curiosity.ride import RIDE
-from agents.rollout import flatten_obs
+from agents.rollout import Rollout, flatten_obs
+from tests.agents.test_icm import DISCRETE, Whole
 from tests.agents.test_pseudo_counts import context, scripted, walk
 from tests.agents.worlds import context as learned
 from tests.agents.worlds import rollout
@@ -101,3 +104,35 @@ def test_walks_of_several_environments_are_kept_apart() -> None:
     for n in range(3):
         parts = {k: v[:, n : n + 1] for k, v in vars(data).items() if isinstance(v, torch.Tensor)}
         torch.testing.assert_close(RIDE(context(1)).reward(type(data)(**parts))[:, 0], together[:, n])
+
+
+def test_gradient_flows_into_both_views() -> None:
+    bonus, data = RIDE(learned("vector")), rollout("vector", seed=4)
+    obs, next_obs, actions = flatten_obs(data.obs), flatten_obs(data.next_obs), data.actions.flatten()
+    x, y = bonus.features(obs), bonus.features(next_obs)
+    losses = bonus._losses(Steps(x, actions, y, next_obs, torch.arange(len(actions))))
+    predicted = bonus.forward_model(torch.cat([x, F.one_hot(actions, 2)], -1))
+    forward = (predicted - y).square().sum(-1).sqrt().mean()
+    inverse = F.cross_entropy(bonus.features.head(torch.cat([x, y], -1)), actions)  # type: ignore[misc]
+    got, expected = (
+        torch.autograd.grad(loss, list(bonus.parameters()), retain_graph=True)
+        for loss in (losses["loss"], inverse + 0.1 * forward)
+    )
+    torch.testing.assert_close(got, expected)
+
+
+def test_equal_steps_are_learned_as_often_as_they_were_made() -> None:
+    space = spaces.Box(0, 2, (3,), np.uint8)
+    torch.manual_seed(0)
+    bonus = RIDE(Context(space, DISCRETE, 4, lambda: Whole(space, 3)), beta=0.5)
+    parameters, g = list(bonus.parameters()), torch.Generator().manual_seed(1)
+    obs, after = torch.randint(2, (2, 64, 4, 3), generator=g).byte()
+    ends, never = torch.ones(64, 4, dtype=torch.bool), torch.zeros(64, 4, dtype=torch.bool)
+    data = Rollout(obs, torch.randint(3, (64, 4), generator=g), after, torch.zeros(64, 4), ends, never)
+    before, reached, actions = obs.flatten(0, 1), after.flatten(0, 1), data.actions.flatten()
+    phi, which = bonus.features.encoder, torch.arange(256)
+    wanted = bonus._losses(Steps(phi(before), actions, phi(reached), reached, which))
+    gradients = torch.autograd.grad(wanted["loss"], parameters)
+    assert bonus.update(data) == pytest.approx({name: value.item() for name, value in wanted.items()}, rel=1e-4)
+    for p, gradient in zip(parameters, gradients, strict=True):
+        torch.testing.assert_close(p.grad, gradient, rtol=1e-3, atol=1e-6)

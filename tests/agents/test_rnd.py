@@ -156,3 +156,31 @@ def test_before_and_after_equals_computing_every_view() -> None:
     torch.testing.assert_close(got[0], obs[..., :2] * 2, rtol=0, atol=0)
     torch.testing.assert_close(got[1], after[..., :2] * 2, rtol=0, atol=0)
     assert sum(seen) == steps * n_envs + n_envs + int(done[:-1].sum())
+
+
+def test_both_networks_see_whitened_views_cut_at_5() -> None:
+    rnd, obs = RND(context(), width=16), views(64, seed=8)
+    past = views(64, seed=9) * 7 + 2
+    rnd.networks.whitening.update(past.flatten(0, 1))
+    mean, std = (getattr(past.double().numpy(), name)((0, 1)) for name in ("mean", "std"))
+    obs = obs * 12 + 2  # some lie beyond 5 deviations
+    seen = (obs.double().numpy() - mean) / std
+    assert (np.abs(seen) > 5).any()
+    predictor, target = (
+        literal_error([m for m in net.modules() if isinstance(m, torch.nn.Linear)], np.clip(seen, -5, 5))
+        for net in (rnd.networks.predictor, rnd.networks.target)
+    )
+    np.testing.assert_allclose(rnd.reward(rollout(obs)).numpy(), ((predictor - target) ** 2).mean(-1), rtol=1e-4)
+
+
+def test_views_are_taken_into_the_statistics_before_they_are_learned(monkeypatch: pytest.MonkeyPatch) -> None:
+    rnd, data, known = RND(context()), rollout(views(16, seed=10)), []
+    difference = rnd.networks.difference
+
+    def spy(obs: torch.Tensor) -> torch.Tensor:
+        known.append(int(rnd.networks.whitening.moments[0].count))
+        return difference(obs)
+
+    monkeypatch.setattr(rnd.networks, "difference", spy)
+    rnd.update(data)
+    assert known == [64]

@@ -10,8 +10,10 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
+from agents.context import Context
 from agents.curiosity._codes import Code
 from agents.curiosity.simhash import SimHash
+from agents.rollout import Rollout
 from tests.agents.worlds import WORLDS, context, rollout
 
 
@@ -101,3 +103,35 @@ def test_pictures_become_grey_and_small_whatever_their_axes() -> None:
 def test_observations_that_are_no_numbers_are_refused() -> None:
     with pytest.raises(ValueError, match="Text"):
         Code(spaces.Dict({"mission": spaces.Text(5)}))
+
+
+def test_open_bounds_are_measured_before_the_views_are_counted() -> None:
+    space = spaces.Box(-np.inf, np.inf, (4,), np.float32)
+    views, still = 1000 + torch.randn(24, 3, 4, generator=torch.Generator().manual_seed(0)), torch.zeros(24, 3)
+    bonus = SimHash(Context(space, spaces.Discrete(2), 3, lambda: None), k=64)  # type: ignore[arg-type, return-value]
+    data = Rollout(views, still.long(), views, still, still.bool(), still.bool())
+    assert bonus.code.open.all()
+    assert bonus.update(data)["codes"] > 24  # with the bounds of the start all views would have the same signs
+    assert not bonus.code.open.any()
+    assert (bonus.reward(data) < 1).all()
+
+
+def test_a_box_of_up_to_32_whole_numbers_holds_symbols() -> None:
+    assert Code(spaces.Box(0, 31, (2,), np.uint8)).size == 2 * 32
+    assert Code(spaces.Box(0, 32, (2,), np.uint8)).size == 2
+
+
+def test_pictures_that_are_small_keep_their_pixels() -> None:
+    picture = torch.randint(256, (2, 5, 30, 3), dtype=torch.uint8)
+    x = Code(spaces.Box(0, 255, (5, 30, 3), np.uint8))(picture)
+    assert x.shape == (2, 5 * 21)
+    small = Code(spaces.Box(0, 255, (5, 4, 3), np.uint8))(picture[:, :, :4])
+    grey = picture[:, :, :4].double().mean(-1).flatten(1) / 255 * 2 - 1
+    torch.testing.assert_close(small, grey.float())
+
+
+def test_a_number_that_never_varied_lies_between_its_measured_bounds() -> None:
+    code = Code(spaces.Box(-np.inf, np.inf, (1,), np.float32))
+    code.measure(torch.zeros(50, 1))
+    assert code.low.item() < 0 < code.high.item()
+    assert code(torch.zeros(1, 1)).item() == pytest.approx(0, abs=1e-6)
