@@ -25,7 +25,7 @@ HERE = Path(__file__).parent
 COMMAND = "make study-tuning"
 ROOT = Path("runs") / "tuning"
 RESULT = HERE / "results" / "tuning.json"
-TUNED = re.compile(r",(lr|pretrain_steps)=([^,+]+)")
+TUNED = re.compile(r"[:,](lr|pretrain_steps)=([^,+]+)")
 
 
 def result(root: Path) -> dict[str, Any]:

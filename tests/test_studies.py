@@ -90,6 +90,7 @@ def test_every_kind_of_arm_has_equally_many_trials_on_seeds_of_their_own() -> No
     assert {len(values) for values in counts.values()} == {3}
     assert all(values.count(None) == 1 for values in counts.values())  # the default is one of them
     assert min(study.seeds) >= 1000  # type: ignore[type-var, arg-type]
+    assert tuning.arm_of("ppo+state:lr=0.003") == ("ppo+state", "lr=0.003")  # as a run names it: without its defaults
     assert tuning.arm_of("ppo+noveld+inverse:mode=finetune,pretrain_steps=30000") == (
         "ppo+noveld+inverse:mode=finetune", "pretrain_steps=30000",
     )  # fmt: skip
