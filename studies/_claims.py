@@ -46,7 +46,6 @@ LESS_CAPTURED = ("rnd", "noveld", "lpm", "disagreement")
 HARD = ("MultiRoom-N6", "KeyCorridorS3R3", "ObstructedMaze-1Dlh")
 HARDER = "ObstructedMaze-2Dlh"
 CAR = "SparseMountainCar"
-NOVELTY = 0.5  # least correlation that the filter is to reach
 
 
 @dataclass(frozen=True)
@@ -247,11 +246,9 @@ def solves(values: Sequence[float]) -> bool:
 # ---------------------------------------------------------------------- judging
 
 
-def judge(scores: Scores, planned: Mapping[Cell, int], hashes: dict[str, Any] | None) -> list[dict[str, Any]]:
-    """All claims in order; `planned`: seeds of each cell; `hashes`: studies/results/fly_hash.json, if it is there."""
-    found = [judged(claim, scores, planned) for claim in CLAIMS]
-    others = (_deep_sea(scores, planned), _fly_hash(hashes), _novelty(hashes))
-    return sorted([*found, *others], key=lambda one: one["claim"])
+def judge(scores: Scores, planned: Mapping[Cell, int]) -> list[dict[str, Any]]:
+    """All claims that rest on runs; `planned`: seeds of each cell."""
+    return [*(judged(claim, scores, planned) for claim in CLAIMS), _deep_sea(scores, planned)]
 
 
 def judged(claim: Claim, scores: Scores, planned: Mapping[Cell, int]) -> dict[str, Any]:
@@ -371,69 +368,3 @@ def share(values: Sequence[float], level: float) -> tuple[float, float]:
     z = NormalDist().inv_cdf((1 + level) / 2)
     middle, half = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     return (middle - half) / (1 + z * z / n), (middle + half) / (1 + z * z / n)
-
-
-def _fly_hash(hashes: dict[str, Any] | None) -> dict[str, Any]:
-    """FlyHash against LSH at k = 4, by both metrics."""
-    claim: dict[str, Any] = {
-        "claim": "5a",
-        "text": "FlyHash finds neighbours better than random projections (LSH) at k = 4, on digits.",
-        "verdict": "not run (0 of 1)", "n": 0, "level": 0.95, "lines": [],
-    }  # fmt: skip
-    if hashes is None:
-        return claim
-    pairs = [(arm, metric) for arm in ("fly", "fly binary") for metric in ("found", "all")]
-    level = 1 - 0.05 / len(pairs)
-    found = {pair: _beside_lsh(hashes, *pair, level) for pair in pairs}
-    n = min(one.n for one in found.values())
-    if n < MIN_SEEDS:
-        return claim | {"verdict": f"not run ({n} of {MIN_SEEDS})", "n": n}
-    outcomes = {pair: outcome("above", one, level) for pair, one in found.items()}
-    names = {"found": "precision at the neighbours found", "all": "precision with misses as 0"}
-    lines = [
-        f"{outcomes[pair]}: {statistics.verdict(f'{pair[0]}, {names[pair[1]]},', 'lsh', one)}"
-        for pair, one in found.items()
-    ]
-    ratios = [
-        f"{name} finds {_mean(hashes, name) / _mean(hashes, 'lsh'):.1f} times as many" for name in ("fly", "fly binary")
-    ]
-    lines.append(f"of the neighbours found at k = 4 {', '.join(ratios)} as lsh (2.8 times were published for MNIST)")
-    return claim | {"verdict": combined(list(outcomes.values())), "n": n, "level": level, "lines": lines}
-
-
-def _novelty(hashes: dict[str, Any] | None) -> dict[str, Any]:
-    """The correlation of the filter's novelty with the distance to the nearest picture seen, at the bonus's decay."""
-    runs = [one for run in (hashes or {"runs": []})["runs"] for one in run["novelty"]]
-    found = {delta: [one["r"] for one in runs if one["delta"] == delta] for delta in (0.9, 0.0)}
-    n = len(found[0.9])
-    estimates = {delta: statistics.interval(r) for delta, r in found.items() if len(r) >= MIN_SEEDS}
-    low, high = (estimates[0.9].low, estimates[0.9].high) if 0.9 in estimates else (None, None)
-    judged = (
-        "no evidence"
-        if low is None or high is None
-        else ("held" if low > NOVELTY else "refuted" if high < NOVELTY else "no evidence")
-    )
-    return {
-        "claim": "5c",
-        "text": "The novelty that the fly's filter tells (with the bonus's decay, .9) goes with the distance to the "
-        f"nearest digit that was seen: Pearson's r is above {NOVELTY}.",
-        "verdict": judged if estimates else f"not run ({n} of {MIN_SEEDS})", "n": n, "level": 0.95,
-        "lines": [
-            f"delta {delta}: r is {one.value:.2f} [{one.low:.2f}, {one.high:.2f}]{'' if delta else ', not judged'}"
-            for delta, one in estimates.items()
-        ],
-    }  # fmt: skip
-
-
-def _mean(hashes: dict[str, Any], arm: str) -> float:
-    """Precision at the neighbours found, k = 4, over seeds."""
-    found = [row["found"] for run in hashes["runs"] for row in run["similarity"] if (row["k"], row["arm"]) == (4, arm)]
-    return sum(found) / len(found)
-
-
-def _beside_lsh(hashes: dict[str, Any], arm: str, metric: str, level: float) -> Estimate:
-    x, y = (
-        [row[metric] for run in hashes["runs"] for row in run["similarity"] if (row["k"], row["arm"]) == (4, name)]
-        for name in (arm, "lsh")
-    )
-    return statistics.wide_difference(x, y, level=level, resamples=RESAMPLES)

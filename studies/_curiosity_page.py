@@ -73,7 +73,7 @@ def _world(row: dict[str, Any]) -> str:
     parts = [f"{outcome}: {named(row[outcome])}" for outcome in OUTCOMES if row[outcome]]
     none = _number(row["iqm"]["none"])
     return (
-        f"* **{row['world']}** ({row['metric']}, {row['n']} seeds or more; none {none}). {escape('; '.join(parts))}.\n"
+        f"* **{row['world']}** ({row['metric']}, at least {row['n']} seeds; none {none}). {escape('; '.join(parts))}.\n"
     )
 
 

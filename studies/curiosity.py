@@ -31,7 +31,7 @@ from sandbox.errors import SandboxError
 from sandbox.files import read_json, write_json
 from sandbox.runs import Run
 from sandbox.versions import versions
-from studies import _beside_none, _claims, _ranks
+from studies import _beside_none, _claims, _fly_claims, _ranks
 from studies._batches import Batch, every, failed, run, summary
 from studies._records import Records, carry, commits, keep, name_of
 from studies.deep_sea import EPISODES, beats_chance
@@ -118,13 +118,14 @@ def result(kept: Records, planned: Sequence[Batch]) -> dict[str, Any]:
     carry(rows, RESULT, ("coverage", "life", "entropy", "us"))
     made = commits(kept, every(planned))
     hashes = read_json(FLY_HASH) if FLY_HASH.exists() else None
+    claims = _claims.judge(scores | watched_of(kept, planned), seeds | watched_cells(seeds))
     return {
         "command": COMMAND,
         "versions": versions() | ({"commit": made[-1]} if made else {}),
         "commits": made,
         "on_gpu": sum("device" in one for one in kept.values()),
         "arms": rows,
-        "claims": _claims.judge(scores | watched_of(kept, planned), seeds | watching(seeds), hashes),
+        "claims": sorted([*claims, *_fly_claims.judge(hashes)], key=lambda one: one["claim"]),
         "beside_none": _beside_none.beside(scores, metrics_of(planned)),
         "ranks": _ranks.stability({cell: of for cell, of in scores.items() if cell[1] not in REFERENCES}),
     }
@@ -172,7 +173,7 @@ def watched_of(kept: Records, planned: Sequence[Batch]) -> dict[_claims.Cell, di
     return found
 
 
-def watching(planned: dict[_claims.Cell, int]) -> dict[_claims.Cell, int]:
+def watched_cells(planned: dict[_claims.Cell, int]) -> dict[_claims.Cell, int]:
     """The numbers of seeds by the names that `watched_of` has."""
     return {(world + _claims.WATCHED, arm): seeds for (world, arm), seeds in planned.items()}
 

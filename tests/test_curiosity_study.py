@@ -19,7 +19,7 @@ from sandbox.files import write_json
 from sandbox.runs import create
 from sandbox.study import folder_of
 from sandbox.versions import versions
-from studies import _beside_none, _claims, _ranks, curiosity
+from studies import _beside_none, _claims, _fly_claims, _ranks, curiosity
 from studies._batches import Batch, every, run, tidy
 from studies._curiosity_page import curiosity as page
 from studies._records import carry, keep, load, name_of
@@ -30,7 +30,9 @@ PLANNED = {
     for batch in curiosity.batches()
     for one in batch.study(1).experiments()
 }
-PLANNED |= {cell: n for cell, n in curiosity.watching(PLANNED).items() if cell[0].startswith(_claims.TV + _claims.FREE)}
+PLANNED |= {
+    cell: n for cell, n in curiosity.watched_cells(PLANNED).items() if cell[0].startswith(_claims.TV + _claims.FREE)
+}
 
 
 def test_every_file_has_the_same_arms_but_for_those_that_its_world_lacks() -> None:
@@ -86,7 +88,7 @@ def test_arms_that_fell_on_the_way_count_as_unable_to_solve_the_largest_size() -
         cells = {("DeepSea:size=20", "rnd"): rnd, **{(f"DeepSea:size={n}", "counts"): 1.0 for n in (20, 30, 40)}}
         cells["DeepSea:size=50", "counts"] = counts
         made_up = {cell: {seed: value for seed in range(seeds)} for cell, value in cells.items()}
-        (claim,) = [one for one in _claims.judge(made_up, dict.fromkeys(made_up, 10), None) if one["claim"] == "4"]
+        (claim,) = [one for one in _claims.judge(made_up, dict.fromkeys(made_up, 10)) if one["claim"] == "4"]
         return claim["verdict"], claim["n"]
 
     assert told(1.0, 0.0) == ("held", 10)
@@ -100,7 +102,7 @@ def scores(value: Callable[[str, str, int], float]) -> dict[Any, dict[int, float
 
 
 def verdicts(made_up: Any) -> dict[str, str]:
-    return {one["claim"]: one["verdict"] for one in _claims.judge(made_up, PLANNED, None)}
+    return {one["claim"]: one["verdict"] for one in _claims.judge(made_up, PLANNED)}
 
 
 def as_claimed(world: str, arm: str, seed: int) -> float:
@@ -145,7 +147,7 @@ def test_what_holds_on_the_whole_and_not_in_each_world_is_mixed() -> None:
             0.1 if flip and arm == "counts:episodic=none" else 0.0
         )
 
-    found = {one["claim"]: one for one in _claims.judge(scores(value), PLANNED, None)}
+    found = {one["claim"]: one for one in _claims.judge(scores(value), PLANNED)}
     assert found["3a"]["verdict"] == "mixed"
     assert [line for line in found["3a"]["lines"] if line.startswith("there refuted: counts:lifelong=false in Obstr")]
     assert sum(line.startswith("there held") for line in found["3a"]["lines"]) == 5
@@ -199,7 +201,7 @@ def test_without_its_premise_a_claim_has_no_evidence() -> None:
         """ICM never learns, so that the television takes nothing from it."""
         return as_claimed(world, "random" if arm == "icm" else arm, seed)
 
-    found = {one["claim"]: one for one in _claims.judge(scores(lost), PLANNED, None)}
+    found = {one["claim"]: one for one in _claims.judge(scores(lost), PLANNED)}
     assert found["1a"]["verdict"] == found["1b"]["verdict"] == "no evidence"
     assert found["1a"]["lines"][0].startswith("premise no evidence: icm in MultiRoom-N4-S5")
     assert found["2"]["verdict"] == "held"
@@ -207,10 +209,10 @@ def test_without_its_premise_a_claim_has_no_evidence() -> None:
 
 def test_the_hash_claim_reads_the_hash_study() -> None:
     hashes = json.loads(curiosity.FLY_HASH.read_text("utf-8"))
-    (claim,) = [one for one in _claims.judge({}, {}, hashes) if one["claim"] == "5a"]
+    (claim,) = [one for one in _fly_claims.judge(hashes) if one["claim"] == "5a"]
     assert claim["verdict"] in ("held", "refuted", "no evidence") and claim["n"] == len(hashes["runs"])
     hashes["runs"] = hashes["runs"][:3]
-    (claim,) = [one for one in _claims.judge({}, {}, hashes) if one["claim"] == "5a"]
+    (claim,) = [one for one in _fly_claims.judge(hashes) if one["claim"] == "5a"]
     assert claim["verdict"] == "not run (3 of 5)"
 
 
@@ -218,7 +220,7 @@ def test_the_novelty_claim_is_about_the_bonuss_own_decay() -> None:
     def judged(r: float, runs: int = 10) -> str:
         novelty = [[{"delta": 0.9, "r": r + 0.001 * k}, {"delta": 0.0, "r": 0.1}] for k in range(runs)]
         hashes = {"runs": [{"similarity": [], "novelty": one} for one in novelty]}
-        return _claims._novelty(hashes)["verdict"]
+        return _fly_claims.novelty(hashes)["verdict"]
 
     assert [judged(0.6), judged(0.4), judged(0.4955), judged(0.6, 4)] == [
         "held",
@@ -226,7 +228,7 @@ def test_the_novelty_claim_is_about_the_bonuss_own_decay() -> None:
         "no evidence",
         "not run (4 of 5)",
     ]
-    assert _claims._novelty(None)["verdict"] == "not run (0 of 5)"
+    assert _fly_claims.novelty(None)["verdict"] == "not run (0 of 5)"
 
 
 # ---------------------------------------------------------------------- beside no bonus

@@ -42,7 +42,9 @@ UPDATES = {"jepa_surprise": 200}  # its features spread first, and only then doe
 STILL = {"jepa": {"similarity": 0.0}}  # random views do not change slowly: that term can only shrink features here
 BONUSES = {name: part_class(agents.curiosity, name) for name in names(agents.curiosity)}
 OBJECTIVES = {name: part_class(agents.objectives, name) for name in names(agents.objectives)}
-CONSTANTS: dict[str, dict[str, Any]] = {  # the paper's or the authors', and those of ours that a docstring explains
+CONSTANTS: dict[
+    str, dict[str, Any]
+] = {  # runs are named without them: a changed one would be another experiment under an old name
     "byol_explore": {"lr": 1e-4, "tau": 0.01, "decay": 0.99, "hidden": 256},
     "contacts": {"power": 0.25},
     "counts": {"state": "view", "episodic": "first", "lifelong": True},
