@@ -42,9 +42,8 @@ UPDATES = {"jepa_surprise": 200}  # its features spread first, and only then doe
 STILL = {"jepa": {"similarity": 0.0}}  # random views do not change slowly: that term can only shrink features here
 BONUSES = {name: part_class(agents.curiosity, name) for name in names(agents.curiosity)}
 OBJECTIVES = {name: part_class(agents.objectives, name) for name in names(agents.objectives)}
-CONSTANTS: dict[
-    str, dict[str, Any]
-] = {  # runs are named without them: a changed one would be another experiment under an old name
+# Runs are named without their defaults: a changed one would be another experiment under an old name.
+CONSTANTS: dict[str, dict[str, Any]] = {
     "byol_explore": {"lr": 1e-4, "tau": 0.01, "decay": 0.99, "hidden": 256},
     "contacts": {"power": 0.25},
     "counts": {"state": "view", "episodic": "first", "lifelong": True},
@@ -115,7 +114,7 @@ def test_objectives_list_the_options_of_their_base(cls: type) -> None:
 
 
 @pytest.mark.parametrize("name", BONUSES)
-def test_the_defaults_are_the_constants_that_were_published(name: str) -> None:
+def test_the_defaults_are_those_that_runs_are_named_by(name: str) -> None:
     options = inspect.signature(BONUSES[name]).parameters
     assert {option: options[option].default for option in CONSTANTS[name]} == CONSTANTS[name]
 
