@@ -23,9 +23,15 @@ Planned = Iterable[tuple[str, Experiment]]  # folder of the batch, experiment
 Of = Callable[[Experiment, Run], dict[str, Any]]
 
 
+_NAMES: dict[tuple[str, str], str] = {}  # a digest takes a millisecond, and thousands of names are asked for many times
+
+
 def name_of(folder: str, experiment: Experiment) -> str:
     anywhere = experiment.model_copy(update={"device": "cpu"})
-    return str(folder_of(anywhere, Path(folder)).as_posix())
+    key = (folder, anywhere.model_dump_json())
+    if key not in _NAMES:
+        _NAMES[key] = folder_of(anywhere, Path(folder)).as_posix()
+    return _NAMES[key]
 
 
 def load(path: Path) -> Records:
@@ -46,7 +52,8 @@ def keep(path: Path, root: Path, planned: Planned, record: Of) -> Records:
     before = load(path)
     found = dict(before)
     for folder, experiment in planned:
-        run, name = Run(folder_of(experiment, root / folder)), name_of(folder, experiment)
+        name = name_of(folder, experiment)
+        run = Run(root / name if experiment.device == "cpu" else folder_of(experiment, root / folder))
         if finished(run):
             commit = read_json(run.versions_file)["commit"]
             device = {} if experiment.device == "cpu" else {"device": experiment.device}
