@@ -23,6 +23,7 @@ from sandbox.errors import SandboxError, UsageError
 from sandbox.runs import Run
 from sandbox.signals import StopCheck
 
+GROUP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 GRACE = 60.0  # seconds that a stopped worker has to reach its next safe point
 GLANCE = 0.2  # seconds between two looks at what the user may see or ask
 
@@ -105,13 +106,15 @@ def start_server(env_ids: Iterable[str]) -> None:
     caller does something else."""
     forkserver.set_forkserver_preload(["sandbox._preload"])
     worlds = " ".join(dict.fromkeys(env_ids))
-    # It inherits that Ctrl-C is ignored: else one that comes while it imports torch would end it and every run.
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # It inherits that they are ignored: what the whole group is sent (Ctrl-C, a terminal that closes, a batch system's
+    # SIGTERM) would end it, and with it what is known here of runs that are still on their way to a safe point.
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in GROUP_SIGNALS}
     try:
         with _environment(SERVER_ENVIRONMENT | {"SANDBOX_PRELOAD": worlds}):
             forkserver.ensure_running()
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

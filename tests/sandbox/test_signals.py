@@ -168,6 +168,24 @@ def test_one_signal_stops_at_a_safe_point(running: Any, tmp_path: Path, number: 
     assert list(run.checkpoints.glob("step-*"))
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_the_whole_group_stops_a_study_and_its_runs(
+    start: Call, small: list[str], tmp_path: Path, number: int
+) -> None:
+    """As a batch system, `timeout` or a terminal that closes sends it: to the study, its workers and their server."""
+    words = ["compare", "ppo", "--env", "MiniGrid-Empty-5x5-v0", "--seeds", "1", "--steps", "100000000"]
+    process = start(*words, *small, "--jobs", "1", "--out", "out", start_new_session=True)
+    while not list((tmp_path / "out").rglob("step-*")) and process.poll() is None:
+        time.sleep(0.02)
+    os.killpg(process.pid, number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 75, err
+    assert "stopped; the same command goes on" in err
+    assert "in use" not in err
+    (run,) = find_runs(tmp_path / "out")
+    assert run.status == "stopped"
+
+
 def test_ctrl_c_twice_stops_at_once(running: Any, tmp_path: Path) -> None:
     process = running(0.2)  # a rollout, and with it the next safe point, takes 13 seconds
     while not list((tmp_path / "out").rglob("events*")) and process.poll() is None:
