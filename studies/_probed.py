@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,6 +24,8 @@ def probe(runs: Sequence[Run]) -> None:
 
     pairs = [read_run(one.path) for one in runs if not (one.path / DIAGNOSIS).exists()]
     learning = [pair for pair in pairs if pair[1].agent not in UNPROBED]
+    if learning:
+        print(f"probing and diagnosing {len(learning)} runs, some seconds each ...", file=sys.stderr, flush=True)
     for run_, found in probing.probe(learning):
         write_json(run_.path / PROBE, found)
     for run_, experiment in learning:
