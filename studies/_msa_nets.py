@@ -3,14 +3,11 @@
 y_s = act(x_s W_s + b_s),  s = 1..S
 
 The sum of the S losses has as gradient of network s that of its own loss, and Adam works element by element, so that
-one Adam over the stacked weights is S Adams. With `short` the products with a picture (324 pixels) are taken in
-bfloat16 (a third of the time on a processor that is made for it); their weights, sums and everything else stay float32.
+one Adam over the stacked weights is S Adams.
 """
 
 from __future__ import annotations
 
-import functools
-import timeit
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,17 +15,7 @@ import torch
 from torch import Tensor, nn
 
 Activation = Callable[[Tensor], Tensor]
-WIDE = 100  # from this many inputs or outputs on, a layer is one of pixels
-
-
-@functools.cache
-def is_faster_short() -> bool:
-    """Whether this processor multiplies in bfloat16 faster than in float32: some that can take twice as long."""
-    seconds = []
-    for dtype in (torch.bfloat16, torch.float32):
-        x, weight = torch.ones(2048, 324, dtype=dtype), torch.ones(324, 32, dtype=dtype)
-        seconds.append(min(timeit.repeat(lambda x=x, weight=weight: x @ weight, number=5, repeat=5)))
-    return seconds[0] < seconds[1]
+BLOCK = 512  # pictures that stay in the cache
 
 
 class Tanh(torch.autograd.Function):
@@ -51,6 +38,31 @@ def tanh(x: Tensor) -> Tensor:
     return Tanh.apply(x)
 
 
+class Seen(torch.autograd.Function):
+    """x_s W_s + b_s of the pictures x_s = pictures[rows_s], fetched block by block, for the gradient once more.
+
+    A batch of pictures (2.7 MB) leaves the cache between fetching and the product, and memory is what takes the time.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, bias: Tensor, pictures: Tensor, rows: Tensor) -> Tensor:
+        ctx.save_for_backward(pictures, rows)
+        y = weight.new_empty(*rows.shape, weight.shape[2])
+        for s in range(len(rows)):
+            for some, out in zip(rows[s].split(BLOCK), y[s].split(BLOCK), strict=True):
+                torch.addmm(bias[s], pictures.index_select(0, some), weight[s], out=out)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, delta: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        pictures, rows = ctx.saved_tensors
+        gradient = delta.new_zeros(len(rows), pictures.shape[1], delta.shape[2])
+        for s in range(len(rows)):
+            for some, d in zip(rows[s].split(BLOCK), delta[s].split(BLOCK), strict=True):
+                gradient[s].addmm_(pictures.index_select(0, some).T, d)
+        return gradient, delta.sum(1, keepdim=True), None, None
+
+
 class Nets(nn.Module):
     """[S, B, sizes[0]] -> [S, B, sizes[-1]]; weights and biases are drawn as `nn.Linear` draws them.
 
@@ -59,7 +71,6 @@ class Nets(nn.Module):
         sizes: inputs, hidden units ..., outputs.
         hidden: activation between the layers.
         last: activation of the outputs, if any.
-        short: see above.
         generator: of the weights.
     """
 
@@ -70,11 +81,10 @@ class Nets(nn.Module):
         hidden: Activation,
         last: Activation | None = None,
         *,
-        short: bool = False,
         generator: torch.Generator,
     ) -> None:
         super().__init__()
-        self.hidden, self.last, self.short = hidden, last, short
+        self.hidden, self.last = hidden, last
         self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
         for n, m in zip(sizes, sizes[1:], strict=False):
             bound = n**-0.5
@@ -82,11 +92,13 @@ class Nets(nn.Module):
                 into.append(nn.Parameter(bound * (2 * torch.rand(count, rows, m, generator=generator) - 1)))
 
     def forward(self, x: Tensor) -> Tensor:
-        for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            if self.short and max(weight.shape[1:]) >= WIDE:
-                x = torch.bmm(x.bfloat16(), weight.bfloat16()).float() + bias
-            else:
-                x = torch.baddbmm(bias, x, weight)
-            activation = self.hidden if layer + 1 < len(self.weights) else self.last
-            x = activation(x) if activation is not None else x
-        return x
+        return self._onward(torch.baddbmm(self.biases[0], x, self.weights[0]))
+
+    def of_rows(self, pictures: Tensor, rows: Tensor) -> Tensor:
+        """The outputs for x_s = pictures[rows_s]; pictures [T, sizes[0]], rows [S, B]."""
+        return self._onward(Seen.apply(self.weights[0], self.biases[0], pictures, rows))
+
+    def _onward(self, x: Tensor) -> Tensor:
+        for weight, bias in zip(self.weights[1:], self.biases[1:], strict=True):
+            x = torch.baddbmm(bias, self.hidden(x), weight)
+        return self.last(x) if self.last is not None else x

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from envs import msa_grid
 from envs.msa_grid import MarkovGrid
-from studies import _msa_dqn, _msa_phi, msa
+from studies import _msa_autoencoder, _msa_dqn, _msa_nets, _msa_phi, msa
 from studies._msa_dqn import DQN
 from studies._msa_nets import Nets, tanh
 
@@ -21,12 +21,6 @@ SEEDS = 3
 
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
-
-
-@pytest.fixture
-def in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No product in bfloat16, so that two ways to the same number can be compared."""
-    monkeypatch.setattr(_msa_phi, "is_faster_short", lambda: False)
 
 
 def alone(nets: Nets, s: int, hidden: type[nn.Module], last: type[nn.Module] | None) -> nn.Sequential:
@@ -45,7 +39,7 @@ def literal_loss(
     """One seed's loss as the authors write it."""
     z = parts["phi"](x)
     if name == "autoencoder":
-        return F.mse_loss(parts["screen"](parts["decoder"](z)), x)
+        return F.mse_loss(parts["decoder"](z), x)
     z_next = parts["phi"](after)
     loss = F.cross_entropy(parts["inverse"](torch.cat([z, z_next], -1)), a)
     if name == "markov":
@@ -56,9 +50,10 @@ def literal_loss(
 
 
 @pytest.mark.parametrize("name", ["inverse", "markov", "autoencoder"])
-@pytest.mark.usefixtures("in_float32")
-def test_batched_representations_are_single_ones_trained_one_by_one(name: str) -> None:
+def test_batched_representations_are_single_ones_trained_one_by_one(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     steps, batch, updates = 300, 50, 8
+    monkeypatch.setattr(_msa_nets, "BLOCK", 16)
+    monkeypatch.setattr(_msa_autoencoder, "BLOCK", 16)
     data = _msa_phi.walks(SEEDS, np.random.default_rng(0), steps=steps)
     phi = _msa_phi.train(name, data, updates, generator(1), batch=batch)
     draws = generator(1)
@@ -68,11 +63,12 @@ def test_batched_representations_are_single_ones_trained_one_by_one(name: str) -
         parts: dict[str, nn.Module] = {}
         for part, nets in start.named_children():
             assert isinstance(nets, Nets)
-            ends = part in ("phi", "decoder", "screen")
+            ends = part in ("phi", "decoder")
             parts[part] = alone(nets, s, nn.Tanh, nn.Tanh if ends else None)
         seeds.append((parts, torch.optim.Adam([p for net in parts.values() for p in net.parameters()], lr=3e-3)))
+    rng = np.random.default_rng(int(torch.randint(2**32, (), generator=draws)))
     for _ in range(updates):
-        drawn = torch.stack([torch.randperm(steps, generator=draws)[:batch] for _ in range(SEEDS)]).sort(1).values
+        drawn = [torch.from_numpy(_msa_phi.subset(rng, steps, batch)) for _ in range(SEEDS)]
         shuffle = torch.randperm(batch, generator=draws) if name == "markov" else torch.arange(batch)
         for s, (parts, adam) in enumerate(seeds):
             adam.zero_grad()
@@ -96,13 +92,17 @@ def test_tanh_and_its_gradient_are_torchs() -> None:
 
 def test_compiled_tanh_is_numpys() -> None:
     for x in np.linspace(-20, 20, 4001, dtype=np.float32):
-        assert _msa_phi._tanh(x) == pytest.approx(math.tanh(x), abs=2e-7)
+        assert _msa_autoencoder._tanh(x) == pytest.approx(math.tanh(x), abs=2e-7)
 
 
-def test_products_in_bfloat16_are_those_of_float32_but_for_rounding() -> None:
-    x = torch.rand(2, 40, 324)
-    one, other = (Nets(2, (324, 32, 2), tanh, tanh, short=short, generator=generator()) for short in (False, True))
-    torch.testing.assert_close(one(x), other(x), atol=0.02, rtol=0)
+def test_a_subset_is_any_with_the_same_chance() -> None:
+    rng, n = np.random.default_rng(0), 6000
+    found = [tuple(_msa_phi.subset(rng, 4, 2)) for _ in range(n)]
+    sets = [(i, j) for i in range(4) for j in range(i + 1, 4)]
+    assert set(found) == set(sets)
+    for one in sets:
+        assert abs(found.count(one) / n - 1 / 6) < 4 * math.sqrt(5 / 36 / n)
+    np.testing.assert_array_equal(_msa_phi.subset(rng, 7, 7), np.arange(7))
 
 
 def test_weights_are_drawn_as_those_of_linear() -> None:
