@@ -11,7 +11,6 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.preprocessing import is_image_space
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from agents.encoders import is_symbolic_view, picture_of
 from agents.rollout import Obs
@@ -44,10 +43,11 @@ class RandomShift:
 
     def _shift(self, x: Tensor) -> Tensor:
         m, _, h, w = x.shape
-        wide = F.pad(x.float(), (self.pad,) * 4, mode="replicate").to(x.dtype)
         top, left = torch.randint(0, 2 * self.pad + 1, (2, m)).to(x.device)
-        rows = (top[:, None] + torch.arange(h, device=x.device))[:, None, :, None]
-        columns = (left[:, None] + torch.arange(w, device=x.device))[:, None, None, :]
-        images = torch.arange(m, device=x.device)[:, None, None, None]
-        channels = torch.arange(x.shape[1], device=x.device)[None, :, None, None]
-        return wide[images, channels, rows, columns]
+        crops = self._padded(self._padded(x, 2), 3).unfold(2, h, 1).unfold(3, w, 1)  # [M, C, top, left, H, W]: a view
+        return crops[torch.arange(m, device=x.device), :, top, left]
+
+    def _padded(self, x: Tensor, side: int) -> Tensor:
+        """By its first and its last row (or column): torch pads no bytes."""
+        first, last = x.narrow(side, 0, 1), x.narrow(side, x.shape[side] - 1, 1)
+        return torch.cat([first] * self.pad + [x] + [last] * self.pad, side)

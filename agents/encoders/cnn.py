@@ -50,5 +50,5 @@ class Cnn(Encoder):
         if self.shift is not None and self.training:
             obs = self.shift(obs)
         image = obs["image"] if isinstance(obs, dict) else obs
-        features = self.network(image.float() / 255.0)
+        features = self.network(image / 255.0)
         return features if self.rest is None else cat([features, flatten(obs, self.rest)], dim=1)
