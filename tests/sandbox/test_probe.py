@@ -72,17 +72,19 @@ def test_each_number_has_its_own_alpha() -> None:
     assert together == pytest.approx(apart)
 
 
-def test_logistic_regression_reaches_the_optimum_that_plain_gradients_reach() -> None:
-    x, y = torch.randn(60, 3, generator=GENERATOR), torch.randint(3, (60,), generator=GENERATOR)
-    x = torch.cat([x, torch.ones(60, 1)], 1).double()
-    found = _readout._fits(x, y[:, None], [3])
+@pytest.mark.parametrize("features", [3, 40])
+def test_logistic_regression_reaches_the_optimum(features: int) -> None:
+    x, y = torch.randn(200, features, generator=GENERATOR), torch.randint(3, (200,), generator=GENERATOR)
+    x = x @ torch.randn(features, features, generator=GENERATOR)  # directions of very different length
+    x = _readout.standardised(parts(x)).train.float()
+    found = _readout._fits(x, y[: len(x), None], [3])
     for l2, weights in zip(_readout.L2, found, strict=True):
         w = weights.double().numpy()
         gradient = np.zeros_like(w)
-        for row, label in zip(x.double().numpy(), y.tolist(), strict=True):
-            p = np.exp(row @ w) / np.exp(row @ w).sum()
-            gradient += np.outer(row, p - np.eye(3)[label]) / 60
-        gradient[:-1] += l2 * w[:-1]
+        for row, label in zip(x.double().numpy(), y.tolist(), strict=False):
+            p = np.exp(w @ row) / np.exp(w @ row).sum()
+            gradient += np.outer(p - np.eye(3)[label], row) / len(x)
+        gradient[:, :-1] += l2 * w[:, :-1]
         assert np.abs(gradient).max() < 2 * _readout.TOLERANCE
 
 
