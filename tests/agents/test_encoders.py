@@ -217,7 +217,7 @@ def test_what_stands_beside_a_picture_is_seen_too() -> None:
     features = encoder({"image": picture, "direction": torch.tensor([0, 3])})
     assert features.shape == (2, 12)
     assert torch.equal(features[:, 8:], torch.eye(4)[[0, 3]])
-    assert torch.equal(features[:, :8], encoder.network(picture.float() / 255))
+    torch.testing.assert_close(features[:, :8], encoder.network(picture.float() / 255), rtol=1e-5, atol=1e-6)
 
 
 # ---------------------------------------------------------------------- symbolic
