@@ -88,6 +88,13 @@ def test_logistic_regression_reaches_the_optimum(features: int) -> None:
         assert np.abs(gradient).max() < 2 * _readout.TOLERANCE
 
 
+def test_features_that_are_dead_or_alike_are_fitted() -> None:
+    x = torch.randn(200, 8, generator=GENERATOR)
+    classes = (x[:, :1] > 0).long()
+    many = torch.cat([x.relu().repeat(1, 30), torch.zeros(200, 272)], 1)
+    assert _readout.logistic_f1(parts(many), parts(classes))[0] > 0.9
+
+
 def test_classifiers_fitted_together_are_those_fitted_apart() -> None:
     x = torch.randn(200, 5, generator=GENERATOR)
     y = torch.stack([(x[:, 0] > 0).long(), (3 * x[:, 1]).round().long(), torch.randint(4, (200,))], 1)
