@@ -25,6 +25,7 @@ from numba import njit
 from torch import Tensor
 from torch.nn import functional as F
 
+from agents.adam import Adam
 from envs import msa_grid
 from studies import _msa_autoencoder
 from studies._msa_nets import Nets, tanh
@@ -130,7 +131,7 @@ def train(name: str, data: Walks, updates: int, generator: torch.Generator, *, b
     """S trained phis, frozen."""
     count, _, steps, _ = data.pictures.shape
     objective = Objective(name, count, generator)
-    optimiser = torch.optim.Adam(objective.parameters(), lr=LR, fused=True)
+    optimiser = Adam(objective.parameters(), lr=LR)
     rng = np.random.default_rng(int(torch.randint(2**32, (), generator=generator)))
     for parameter in objective.parameters():
         parameter.grad = torch.zeros_like(parameter)
