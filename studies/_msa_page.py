@@ -48,4 +48,5 @@ def msa(result: dict[str, Any]) -> str:
         + "Autoencoder (30k) less end to end, by both statistics:\n\n"
         + claim("ours", both["ours"])
         + claim("published", both["published"])
+        + f"\nCommits of the runs: {', '.join(f'`{commit[:12]}`' for commit in result['commits'])}.\n"
     )

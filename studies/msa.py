@@ -165,7 +165,8 @@ def content(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     published: dict[str, list[float]] = json.loads(PUBLISHED.read_text("utf-8"))["rows"]
     ours = {row.name: [x for run in runs if run["row"] == row.name for x in run["mean"]] for row in ROWS}
     claim = {"ours": disagreement(ours), "published": disagreement(published)}
-    return {"rows": table(runs, published), "mean_against_iqm": claim, "runs": list(runs)}
+    commits = list(dict.fromkeys(run["commit"] for run in runs))
+    return {"rows": table(runs, published), "mean_against_iqm": claim, "commits": commits, "runs": list(runs)}
 
 
 def save(out: Path, runs: Sequence[dict[str, Any]], versions: dict[str, Any]) -> None:
@@ -196,7 +197,7 @@ def main() -> None:
     with ProcessPoolExecutor(options.jobs, get_context("spawn"), _run.one_thread) as pool:
         for i, future in enumerate(as_completed([pool.submit(run, *job) for job in todo])):
             one = future.result()
-            runs.append(one)
+            runs.append(one | {"commit": made_by["commit"]})
             save(options.out, runs, made_by)
             mean, seconds = np.mean(one["mean"]), one["cpu_seconds"]
             print(
