@@ -2,9 +2,10 @@
 
 Within a world arms are ranked by the IQM of their scores (1 is best; ties share the mean rank). `halves` is Kendall's
 tau-b between the orders by two random halves of the seeds: 1 if both halves tell the same order, about 0 if neither
-tells anything. Over the worlds that hold most arms, each the same, an arm's place is its mean of (rank - 1) / (arms -
-1), 0 if it is always best; its interval is that of a bootstrap that draws seeds again within each world, the same for
-all arms; `keeps` is the share of these draws in which it has the position that it has in the full data.
+tells anything. Over some worlds an arm's place is its mean of (rank - 1) / (arms - 1), 0 if it is always best; its
+interval is that of a bootstrap that draws seeds again within each world, the same for all arms; `keeps` is the share of
+these draws in which it has the position that it has in the full data. These worlds, and the arms that all of them hold,
+are those with most cells of one arm in one world, where worlds with more arms come before worlds with fewer.
 """
 
 from __future__ import annotations
@@ -28,14 +29,13 @@ def stability(scores: Mapping[Cell, Mapping[int, float]]) -> dict[str, Any]:
     """
     tables = {world: table for world in dict.fromkeys(w for w, _ in scores) if (table := _table(world, scores))}
     rng = np.random.default_rng(0)
-    places = {world: _draws(matrix, rng) for world, (_, matrix) in tables.items()}
+    shared = _shared(tables)
+    places = {world: _draws(matrix, rng) for world, (_, matrix) in shared.items()}
     worlds = [
         {"world": world, "arms": len(names), "seeds": matrix.shape[1], "halves": _halves(matrix, rng)}
         for world, (names, matrix) in tables.items()
     ]
-    most = max((len(names) for names, _ in tables.values()), default=0)
-    full = {world: table for world, table in tables.items() if len(table[0]) == most}
-    return {"worlds": worlds, "arms": _over_worlds(full, places)}
+    return {"worlds": worlds, "arms": _over_worlds(shared, places)}
 
 
 Table = tuple[list[str], np.ndarray]  # arms, scores [arms, seeds]
@@ -47,6 +47,19 @@ def _table(world: str, scores: Mapping[Cell, Mapping[int, float]]) -> Table | No
     if len(arms) < 2 or len(seeds) < MIN_SEEDS:
         return None
     return list(arms), np.array([[of[seed] for seed in seeds] for of in arms.values()])
+
+
+def _shared(tables: Mapping[str, Table]) -> dict[str, Table]:
+    """Some of the tables, cut to the arms that they share."""
+    best: tuple[list[str], list[str]] = ([], [])
+    chosen: list[str] = []
+    for world in sorted(tables, key=lambda world: -len(tables[world][0])):
+        chosen.append(world)
+        names = [arm for arm in tables[chosen[0]][0] if all(arm in tables[one][0] for one in chosen)]
+        if len(names) > 1 and len(names) * len(chosen) > len(best[0]) * len(best[1]):
+            best = (list(chosen), names)
+    worlds, names = best
+    return {world: (names, tables[world][1][[tables[world][0].index(arm) for arm in names]]) for world in worlds}
 
 
 def ranks(values: np.ndarray) -> np.ndarray:
@@ -81,20 +94,15 @@ def _draws(matrix: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _over_worlds(tables: Mapping[str, Table], places: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
-    names = list(dict.fromkeys(name for arms, _ in tables.values() for name in arms))
-    if not names:
+    if not tables:
         return []
-    of = {
-        name: [places[world][:, arms.index(name)] for world, (arms, _) in tables.items() if name in arms]
-        for name in names
-    }
-    means = np.array([np.mean(of[name], axis=0) for name in names])  # [arms, 1 + draws]
+    means = np.mean(list(places.values()), axis=0).T  # [arms, 1 + draws]
     positions = ranks(-means.T)  # the lowest place is first
     keeps = (positions[1:] == positions[0]).mean(0)
     low, high = np.quantile(means[:, 1:], [0.025, 0.975], axis=1)
     rows = [
-        {"arm": name, "worlds": len(of[name]), "place": float(means[i, 0]), "low": float(low[i]),
-         "high": float(high[i]), "keeps": float(keeps[i])}
-        for i, name in enumerate(names)
+        {"arm": name, "worlds": len(tables), "place": float(means[i, 0]), "low": float(low[i]), "high": float(high[i]),
+         "keeps": float(keeps[i])}
+        for i, name in enumerate(next(iter(tables.values()))[0])
     ]  # fmt: skip
     return sorted(rows, key=lambda row: row["place"])

@@ -289,6 +289,18 @@ def test_an_order_without_noise_is_stable_and_one_of_noise_is_not() -> None:
     assert min(row["keeps"] for row in unstable["arms"]) < 0.6
 
 
+def test_places_are_over_the_largest_block_of_worlds_and_arms() -> None:
+    held = {"one": "abcdefgh", "two": "abcd", "three": "dabc", "four": "ax"}
+    value = {arm: i for i, arm in enumerate("habcdefgx")}  # h is worst, but only one world holds it
+    found = _ranks.stability(
+        {(w, arm): {seed: value[arm] + seed / 100 for seed in SEEDS} for w, arms in held.items() for arm in arms}
+    )
+    assert [(row["arm"], row["worlds"], row["place"]) for row in found["arms"]] == [
+        ("d", 3, 0.0), ("c", 3, pytest.approx(1 / 3)), ("b", 3, pytest.approx(2 / 3)), ("a", 3, 1.0)
+    ]  # fmt: skip
+    assert [row["arms"] for row in found["worlds"]] == [8, 4, 4, 2]
+
+
 # ---------------------------------------------------------------------- from runs to a page
 
 
