@@ -9,7 +9,7 @@ draws seeds again in each world, the same draw for all agents and for both order
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,8 @@ ARMS = (
         "", ":mode=finetune", ":mode=frozen", ":mode=frozen,pretrain_steps=0", ":mode=finetune,shuffled=true",
     )),
 )  # fmt: skip
-VARIABLES = ("oracle", "reward", "state")  # the first two are Zhang's; only they are judged
+JUDGED = ("oracle", "reward")  # Zhang's
+VARIABLES = (*JUDGED, "state")
 DRAWS = 2000
 
 Table = tuple[np.ndarray, dict[str, np.ndarray]]  # scores [agents, seeds], and each variable's probes, the same
@@ -38,13 +39,13 @@ def judge(rows: Sequence[dict[str, Any]], worlds: Sequence[str]) -> dict[str, An
     n = min((scores.shape[1] for scores, _ in tables.values()), default=0)
     missing = f"not run ({len(tables)} of {len(worlds)} worlds)"
     so_far = f"so far, in {', '.join(tables)}: " if len(tables) < len(worlds) else ""
-    judged = [outcome("above", one, level) for name in VARIABLES[:2] if (one := found[name])]
+    judged = [outcome("above", one, level) for name in JUDGED if (one := found[name])]
     return {
         "claim": "6",
         "text": "Probes of the oracle's action and of the reward order agents as their scores do (Zhang et al. 2022).",
         "verdict": combined(judged) if len(tables) == len(worlds) and len(judged) == 2 else missing,
         "n": n, "level": level,
-        "lines": [so_far + _line(name, one, level) for name, one in found.items() if one],
+        "lines": [so_far + _line(name, one, level, tables.values()) for name, one in found.items() if one],
         "worlds": {world: {name: round(tau_of(t, name), 3) for name in t[1]} for world, t in tables.items()},
     }  # fmt: skip
 
@@ -95,6 +96,9 @@ def agreement(tables: Sequence[Table], name: str, level: float) -> Estimate | No
     return Estimate(mean, max(mean - half, -1.0), min(mean + half, 1.0), (least,))
 
 
-def _line(name: str, found: Estimate, level: float) -> str:
+def _line(name: str, found: Estimate, level: float, tables: Collection[Table]) -> str:
     told = f"Kendall's tau of the orders by {name} probes and by scores is {found.value:.2f}"
-    return f"{outcome('above', found, level)}: {told} [{found.low:.2f}, {found.high:.2f}]"
+    read = sum(name in table[1] for table in tables)
+    where = f"mean of {read} worlds" + ("; in the others it is too rare to be read" if read < len(tables) else "")
+    verdict = outcome("above", found, level) if name in JUDGED else "beside it, not judged"
+    return f"{verdict}: {told} [{found.low:.2f}, {found.high:.2f}] ({where})"
