@@ -248,6 +248,6 @@ def test_verdicts() -> None:
     assert (inside["seeds"], inside["failed"], inside["cpu_seconds_a_seed"]) == (100, 0.5, 0.5)
     good, bad = rng.normal(-20, 1, 300), rng.normal(-300, 1, 60)
     scores = {"autoencoder 30k": [*good[:240], *bad], "end to end": rng.normal(-34, 1, 300).tolist()}
-    found = msa.disagreement(scores)
+    found = msa.disagreement(scores, paired=True)
     assert found is not None and found["text"] == "mean and IQM disagree, beyond doubt"
-    assert msa.disagreement({"end to end": [1.0]}) is None
+    assert msa.disagreement({"end to end": [1.0]}, paired=False) is None
