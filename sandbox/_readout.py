@@ -103,13 +103,13 @@ def _cross_entropy(logits: Tensor, coded: Tensor) -> float:
 
 def _fits(x: Tensor, coded: Tensor, sizes: list[int]) -> list[Tensor]:
     """Weights [sum of sizes, D] for each l2."""
-    wanted = torch.cat([F.one_hot(column, size).T for column, size in zip(coded.T, sizes, strict=True)])
+    wanted = torch.cat([F.one_hot(column, size).T for column, size in zip(coded.T, sizes, strict=True)]).to(x.dtype)
     w = x.new_zeros(sum(sizes), x.shape[1])
     bound = x.double().T @ x.double() / (2 * len(x))  # on each class's Hessian (Boehning 1992)
     found = []
     for l2 in L2:
         near = torch.cholesky_inverse(torch.linalg.cholesky(bound + l2 * torch.eye(len(bound)))).to(x.dtype)
-        w = minimise(functools.partial(_cross_entropies, x, wanted.to(x.dtype), sizes, l2), w, near)
+        w = minimise(functools.partial(_cross_entropies, x, wanted, sizes, l2), w, near)
         found.append(w)
     return found
 
