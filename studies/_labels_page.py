@@ -46,7 +46,7 @@ def _probes(arms: Sequence[dict[str, Any]], claim: dict[str, Any]) -> str:
         "action and of the reward, and the mean of macro-F1 and R2 over the labels; means over n seeds; last one run's "
         "controls, that is the most frequent class, the untrained encoder, principal components, and an encoder "
         "trained on 2,000 labelled frames. Runs made before runs were probed have none. In worlds of pixels the fits "
-        "of runs before commit `d902a15` stopped short of their optimum: read again, macro-F1 differed by up to .04.\n\n"
+        "of runs before commit `d902a15` stopped short of their optimum: read again, F1 differed by up to .04.\n\n"
         + "\n".join(_probed(world, [arm for arm in probed if arm["world"] == world], claim) for world in worlds)
     )
 
